@@ -1,0 +1,61 @@
+# Everything starts here: `make run` trains and shows, `make test` proves, `make lab` opens JupyterLab.
+# Each makes its own environment in .venv first, and again only after pyproject.toml has changed.
+# PYTHON chooses the interpreter (3.11 or newer), WORKERS how many tests run side by side,
+# ARGS goes to the command: `make run ARGS="--epochs 10"`, `make record ARGS="--help"`.
+
+PYTHON ?= python3
+WORKERS ?= 2
+ARGS ?=
+# The path is relative, so that a folder with spaces in its name does no harm.
+VENV_PYTHON := .venv/bin/python
+
+.PHONY: help run test lab bench record notebooks soak format
+
+help:
+	@echo "make run        train GAN, SNGAN and PSG-GAN briefly, run the notebooks, write results/"
+	@echo "make test       every test: helpers, notebooks, simulated Colab, browser"
+	@echo "make lab        JupyterLab in notebooks/"
+	@echo "make notebooks  run the notebooks and store their outputs"
+	@echo "make record     recorded runs (ARGS=...)"
+	@echo "make bench      benchmarks (ARGS=...)"
+	@echo "make soak       minutes of random fault injection"
+	@echo "make format     ruff format and ruff check"
+
+# The stamp is written last: after an interrupted installation it is missing, and .venv starts from nothing.
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('Python 3.11 or newer is needed, this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
+	@test -f $@ || $(PYTHON) -m venv --clear .venv
+	@rm -f $@
+	@echo "Installing into .venv (a few minutes, up to 6 GB with PyTorch's CUDA libraries) ..."
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab,test]'
+	@touch $@
+
+run: .venv/.installed
+	$(VENV_PYTHON) tools/run.py $(ARGS)
+
+# Strict nbval runs every notebook in the quick profile; the Colab simulation and the browser run it again in the
+# smoke profile, because what they prove does not depend on the length of training. Files are spread over
+# WORKERS processes with one thread each; files in the given order, so that the long ones start first.
+test: .venv/.installed
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval notebooks tests \
+		-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15 $(ARGS)
+
+lab: .venv/.installed
+	$(VENV_PYTHON) -m jupyterlab notebooks $(ARGS)
+
+notebooks: .venv/.installed
+	$(VENV_PYTHON) -m ruff format notebooks
+	$(VENV_PYTHON) tools/build_notebooks.py $(ARGS)
+
+record: .venv/.installed
+	$(VENV_PYTHON) -m helpers.records $(ARGS)
+
+bench: .venv/.installed
+	$(VENV_PYTHON) -m benchmarks $(ARGS)
+
+soak: .venv/.installed
+	$(VENV_PYTHON) -m pytest tests -m soak --timeout 3600 $(ARGS)
+
+format: .venv/.installed
+	$(VENV_PYTHON) -m ruff format .
+	$(VENV_PYTHON) -m ruff check --fix .

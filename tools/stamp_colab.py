@@ -1,0 +1,75 @@
+"""Stamps where a copy is published into every Colab badge and set-up cell.
+
+    python tools/stamp_colab.py OWNER/REPO [BRANCH]
+
+The present stamp is read from tools/setup_cell.py, so the command can be given again after a move. `--check`
+changes nothing and exits with 1 when a file carries another stamp than that cell.
+"""
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+REPOSITORY = r"[\w.-]+/[\w.-]+?"
+CLONE_URL = re.compile(rf"(https://github\.com/)({REPOSITORY})(\.git)")
+CLONE_BRANCH = re.compile(r'(GAN_REPO_REF\\?", \\?")([^"\\]+)(\\?")')
+BADGE = re.compile(rf"(colab\.research\.google\.com/github/)({REPOSITORY})(/blob/)([\w./-]+?)(/notebooks/)")
+
+
+def stamped_files() -> list[Path]:
+    return [
+        ROOT / "tools" / "setup_cell.py",
+        ROOT / "README.md",
+        *sorted((ROOT / "notebooks").glob("*.ipynb")),
+    ]
+
+
+def current_stamp() -> tuple[str, str]:
+    """(OWNER/REPO, branch) in the set-up cell."""
+    text = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8")
+    return CLONE_URL.search(text)[2], CLONE_BRANCH.search(text)[2]
+
+
+def stamp(text: str, repository: str, branch: str) -> str:
+    """`text` of a file (a notebook's JSON included) with every badge, clone URL and branch replaced."""
+    text = CLONE_URL.sub(rf"\g<1>{repository}\g<3>", text)
+    text = CLONE_BRANCH.sub(rf"\g<1>{branch}\g<3>", text)
+    return BADGE.sub(rf"\g<1>{repository}\g<3>{branch}\g<5>", text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repository", nargs="?", help="OWNER/REPO on GitHub")
+    parser.add_argument("branch", nargs="?", default="main")
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.check:
+        repository, branch = current_stamp()
+    elif arguments.repository and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.repository):
+        repository, branch = arguments.repository.removesuffix(".git"), arguments.branch
+    else:
+        parser.error(f"expected OWNER/REPO, got {arguments.repository!r}")
+    if not re.fullmatch(r"[\w./-]+", branch):
+        parser.error(f"not a branch name: {branch!r}")
+    changed = []
+    for path in filter(Path.is_file, stamped_files()):
+        old = path.read_text(encoding="utf-8")
+        new = stamp(old, repository, branch)
+        if new != old:
+            changed.append(path.relative_to(ROOT))
+            if not arguments.check:
+                temporary = path.with_name(path.name + ".tmp")
+                temporary.write_text(new, encoding="utf-8")
+                os.replace(temporary, path)
+    print(
+        f"{repository} at {branch}: {len(changed)} files {'differ' if arguments.check else 'changed'}",
+        *changed,
+    )
+    return 1 if arguments.check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
