@@ -1,5 +1,5 @@
-"""Makes plain `pytest --nbval notebooks` strict and repeatable from any folder: the quick profile, this interpreter's
-kernel, and the texts in nbval_sanitize.cfg that may differ. Without nbval, or when not asked for, it does nothing.
+"""Makes plain `pytest --nbval notebooks` strict and repeatable from any folder: the quick profile, this
+interpreter's kernel, and the texts in nbval_sanitize.cfg that may differ. Without --nbval it does nothing.
 """
 
 import os

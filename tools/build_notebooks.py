@@ -3,9 +3,9 @@
     python tools/build_notebooks.py [--profile quick] [--no-exec] [NOTEBOOK ...]
 
 Before execution the set-up cell of every notebook is replaced by tools/setup_cell.py, so that all carry the
-same one. Afterwards whatever would differ between two builds, or break for a reader without a kernel, leaves the
-file: widget views (their picture stays), progress bars (their final text stays), machine paths, Python's exact
-version. A file is replaced only when all went well.
+same one. Afterwards whatever would differ between two builds, or break for a reader without a kernel, leaves
+the file: widget views (their picture stays), progress bars (their final text stays), machine paths, Python's
+exact version. A file is replaced only when all went well.
 """
 
 import argparse

@@ -7,9 +7,11 @@ from pathlib import Path
 
 url = os.environ.get("GAN_REPO_URL", "https://github.com/OWNER/REPO.git")
 branch = os.environ.get("GAN_REPO_REF", "main")
-clones = (folder for folder in Path("any").resolve().parents if (folder / "helpers/training.py").is_file())
+here = Path.cwd()
+clones = (folder for folder in (here, *here.parents) if (folder / "helpers/training.py").is_file())
 root = next(clones, Path("gan-clone").resolve())
-if not (root / "helpers").is_dir() and subprocess.call(["git", "clone", "-qb", branch, url, str(root)]):
+fetch = ["git", "clone", "--quiet", "--depth=1", "--branch", branch, url, str(root)]
+if not (root / "helpers").is_dir() and subprocess.call(fetch) != 0:
     raise RuntimeError(f"could not fetch {url}; open this notebook inside a clone, or set GAN_REPO_URL")
 needed = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "tqdm", "sklearn", "safetensors")
 if missing := [name for name in needed if importlib.util.find_spec(name) is None]:

@@ -1,0 +1,171 @@
+"""pyproject.toml, environment.yml, README.md, Makefile and the imports of notebooks and helpers cannot drift
+apart, and no tracked file names this machine or a package index. No network, no kernel.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+PROJECT = tomllib.loads(PYPROJECT)["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+HELPERS = sorted((ROOT / "helpers").glob("*.py"))
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+CONDA = [entry for entry in ENVIRONMENT["dependencies"] if isinstance(entry, str)]
+PIP = [line for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict) for line in entry["pip"]]
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a git clone, so tracked files are unknown")
+    return [ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def imported_packages(source: str) -> set[str]:
+    """Top-level names that Python source imports, without the standard library."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names)
+
+
+def undeclared(source: str) -> set[str]:
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    # IPython comes with every notebook kernel; pillow, pandas and the like do not count as declared.
+    declared |= {"ipython", "gan-training-stability"}
+    distributions = packages_distributions()
+    return {
+        name
+        for name in imported_packages(source) - {"helpers"}
+        if not {canonicalize_name(owner) for owner in distributions.get(name, [name])} & declared
+    }
+
+
+def test_environment_yml_holds_only_the_interpreter_and_this_project():
+    assert set(ENVIRONMENT) == {"name", "channels", "dependencies"}
+    assert set(ENVIRONMENT["channels"]) <= {"conda-forge", "nodefaults"}
+    assert {re.split(r"[=<> ]", entry)[0] for entry in CONDA} == {"python", "pip", "git"}
+    assert len(PIP) == 1
+    extras = re.fullmatch(r"-e \.\[([a-z,]+)\]", PIP[0])[1].split(",")
+    assert set(extras) == set(EXTRAS)
+
+
+def test_conda_python_is_allowed():
+    (python,) = (entry for entry in CONDA if entry.startswith("python="))
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python=") + ".0")
+
+
+@pytest.mark.parametrize("line", REQUIREMENTS)
+def test_requirement_is_a_floor_with_a_reason_and_is_met_here(line):
+    requirement = Requirement(line)
+    assert [spec.operator for spec in requirement.specifier] == [">="], "a floor and no ceiling"
+    assert re.search(rf'^  "{re.escape(line)}",\s+# \S', PYPROJECT, re.MULTILINE), "its floor needs a comment"
+    assert requirement.specifier.contains(version(requirement.name), prereleases=True)
+
+
+def test_only_helpers_is_packaged():
+    assert tomllib.loads(PYPROJECT)["tool"]["setuptools"]["packages"] == ["helpers"]
+
+
+@pytest.mark.parametrize("path", [*HELPERS, *NOTEBOOKS], ids=lambda path: path.name)
+def test_every_import_is_declared(path):
+    if path.suffix == ".py":
+        sources = [path.read_text(encoding="utf-8")]
+    else:
+        cells = nbformat.read(path, as_version=4).cells
+        magic = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+        sources = [magic.sub("pass", cell.source) for cell in cells if cell.cell_type == "code"]
+    missing = set().union(*map(undeclared, sources))
+    assert not missing, f"{path.name} imports {missing}, which pyproject.toml does not declare"
+
+
+def test_readme_gives_the_commands_that_exist():
+    text, makefile = readme(), (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "conda env create -f environment.yml" in text
+    assert f"conda activate {ENVIRONMENT['name']}" in text
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    mentioned = set(
+        re.findall(
+            r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`|^ {4}.*|^make .*", text, re.M))
+        )
+    )
+    assert {"run", "test", "lab"} <= mentioned <= targets, f"README names {mentioned - targets}"
+    for extras in re.findall(r"pip install -e [\"']?\.\[([a-z,]+)\]", text):
+        assert set(extras.split(",")) <= set(EXTRAS)
+    for path in NOTEBOOKS:
+        assert f"notebooks/{path.name}" in text, f"{path.name} is missing from the README's map"
+
+
+def test_readme_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", readme()):
+        if "://" not in target:
+            assert (ROOT / target).exists(), f"README links to {target}"
+
+
+def test_licence_and_citation_agree_with_pyproject():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["license"] == PROJECT["license"] == "MIT"
+    assert str(citation["version"]) == PROJECT["version"]
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
+
+
+def test_no_tracked_file_names_a_machine_or_a_package_index():
+    machine_path = re.compile(r"(?<![\w.:/-])/(?:root|work|home/\w+|Users/\w+|opt/\w+)/\w")
+    index_host = re.compile(
+        r"\b(?:pypi|pythonhosted|npmjs|anaconda|download\.pytorch|debian)\.(?:org|com|net)\b"
+    )
+    found = []
+    for path in tracked_files():
+        if path.suffix in {".png", ".npz", ".safetensors", ".gz"}:
+            continue
+        text = path.read_text(encoding="utf-8")
+        # The pictures in a notebook are base64, which may hold anything by chance.
+        text = re.sub(r'"image/png": "[^"]*"', "", text)
+        for pattern in (machine_path, index_host):
+            found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in pattern.finditer(text)]
+    assert not found, found
+
+
+def test_helpers_import_without_jupyter_and_without_the_slow_libraries():
+    """A plain training script must not need ipywidgets, and importing torchvision alone takes a second."""
+    modules = [f"helpers.{path.stem}" for path in HELPERS if path.stem not in {"__init__", "widgets"}]
+    late = ("ipywidgets", "IPython", "torchvision", "torchmetrics", "sklearn", "matplotlib.pyplot")
+    program = (
+        f"import sys, importlib\nfor name in {modules!r}: importlib.import_module(name)\n"
+        f"print([name for name in {late!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]", f"imported at the top of a module: {done.stdout}"
+
+
+@pytest.mark.parametrize("command", (["format", "--check"], ["check"]), ids=("format", "lint"))
+def test_ruff(command):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"run `make format`:\n{done.stdout}{done.stderr}"

@@ -1,0 +1,227 @@
+"""What strict nbval does not compare: pictures, alt text, headings, links, tags, the set-up cell.
+
+No kernel is started. Together with `pytest --nbval notebooks` it makes a stored notebook that is stale, empty or unreadable fail.
+"""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from PIL import Image
+
+from tools import stamp_colab
+from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# nbval-skip is not among them: a cell that is not run proves nothing.
+ALLOWED_TAGS = {
+    "nbval-ignore-output",
+    "raises-exception",
+    "exercise",
+    "solution",
+    "hide-input",
+    "remove-input",
+}
+LARGEST_FILE, LARGEST_PICTURE, LARGEST_IGNORED_SHARE = 3_000_000, 400_000, 0.5
+MACHINE_PATH = re.compile(r"(?<![\w.:/-])/(?:root|home|Users|tmp|content|work)/\w|\b[A-Z]:\\\\\w")
+GENERIC_ALT = re.compile(r"<Figure|<IPython|Figure\(|^(image|figure|plot|picture)?\W*$", re.IGNORECASE)
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def markdown(notebook) -> str:
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def checked(cell) -> bool:
+    return "nbval-ignore-output" not in tags(cell)
+
+
+def output_text(cell) -> str:
+    parts = []
+    for output in cell.outputs:
+        parts += [output.get("text", ""), str(output.get("data", {}).get("text/plain", ""))]
+        parts += output.get("traceback", [])
+    return "\n".join(parts)
+
+
+def pictures(cell) -> list:
+    return [output for output in cell.outputs if "image/png" in output.get("data", {})]
+
+
+def test_file_format(path, notebook):
+    text = path.read_text(encoding="utf-8")
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert text.endswith("}\n") and len(text) < LARGEST_FILE, f"{len(text) / 1e6:.1f} MB"
+    identifiers = [cell.id for cell in notebook.cells]
+    assert len(identifiers) == len(set(identifiers))
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}, "run tools/build_notebooks.py"
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "version" not in notebook.metadata.language_info
+
+
+def test_stored_from_one_run_in_order(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), "run `make notebooks`"
+
+
+def test_outputs_are_complete_without_a_kernel(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            assert WIDGET_VIEW not in data, f"{cell.id}: a stored widget view reopens as 'model not found'"
+            if str(data.get("text/plain", "")).startswith("<Figure"):
+                assert "image/png" in data, f"{cell.id}: a figure without its picture"
+            if output.output_type == "error":
+                assert "raises-exception" in tags(cell), f"{cell.id}: an error is stored"
+        if "raises-exception" in tags(cell):
+            assert any(output.output_type == "error" for output in cell.outputs), f"{cell.id}: did not raise"
+
+
+def test_cells_that_show_a_figure_store_it(notebook):
+    shows = re.compile(r"(?<!def )\b(?:show|plt\.show|show_figure|interactive_figure|interactive)\(")
+    for cell in code_cells(notebook):
+        if shows.search(cell.source) and "exercise" not in tags(cell):
+            html = any("text/html" in output.get("data", {}) for output in cell.outputs)
+            assert pictures(cell) or html, f"{cell.id}: its picture is missing"
+
+
+def test_pictures_are_readable_and_described(notebook):
+    count = 0
+    for cell in code_cells(notebook):
+        for output in pictures(cell):
+            count += 1
+            content = base64.b64decode(output.data["image/png"])
+            image = Image.open(io.BytesIO(content))
+            assert image.width >= 200 and len(content) < LARGEST_PICTURE, (
+                f"{cell.id}: {image.size}, {len(content)}"
+            )
+            darkest, brightest = image.convert("L").getextrema()
+            assert brightest - darkest > 50, f"{cell.id}: blank figure"
+            alternative = output.metadata.get("image/png", {}).get("alt", "")
+            assert len(alternative) >= 20 and not GENERIC_ALT.search(alternative), (
+                f"{cell.id}: the figure needs alt text that says what it shows, not {alternative!r}"
+            )
+            assert output.data["text/plain"] == alternative, f"{cell.id}: nbval must compare the alt text"
+    assert count >= len(code_cells(notebook)) / 6, f"only {count} figures"
+
+
+def test_images_in_text_are_described(notebook):
+    assert not re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", markdown(notebook))
+
+
+def test_headings_descend_one_level_at_a_time(notebook):
+    text = re.sub(r"```.*?```", "", markdown(notebook), flags=re.DOTALL)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels[:1] == [1] and levels.count(1) == 1, "one title, and it comes first"
+    steps = [later - earlier for earlier, later in zip(levels, levels[1:], strict=False)]
+    assert max(steps, default=0) <= 1, f"a heading level is skipped: {levels}"
+
+
+def test_nothing_that_nbval_cannot_replay(notebook):
+    for cell in code_cells(notebook):
+        last = cell.source.rstrip()
+        assert not last.endswith(";"), f"{cell.id}: nbval prints what a final ';' hides"
+        unstable = r"clear_output|update_display|display_id|%%capture|\bOutput\(|\binteract(?:ive_output)?\("
+        assert not re.search(unstable, cell.source), f"{cell.id}: nbval does not replay these messages"
+        assert not re.search(r"^\s*[!%]\s*(?:pip|conda)\b", cell.source, re.MULTILINE), f"{cell.id}: installs"
+        assert not re.search(r"\bat 0x[0-9a-f]{6,}", output_text(cell)), f"{cell.id}: an address is stored"
+        assert not MACHINE_PATH.search(output_text(cell)), f"{cell.id}: a path of the build machine is stored"
+        assert not MACHINE_PATH.search(cell.source), f"{cell.id}: a path of one machine"
+        if checked(cell):
+            assert all(output.get("name") != "stderr" for output in cell.outputs), f"{cell.id}: stderr stored"
+
+
+def test_most_cells_are_compared_and_the_others_are_followed_by_facts(notebook):
+    cells = code_cells(notebook)
+    unknown = set().union(*map(tags, cells)) - ALLOWED_TAGS
+    assert not unknown, f"unknown tags {unknown}"
+    assert not any(re.search(r"^\s*#\s*(?:NBVAL_|PYTEST_VALIDATE)", cell.source, re.M) for cell in cells)
+    ignored = [index for index, cell in enumerate(cells) if not checked(cell)]
+    assert len(ignored) <= LARGEST_IGNORED_SHARE * len(cells), f"{len(ignored)} of {len(cells)} not compared"
+    for index in ignored:
+        following = cells[index + 1 : index + 4]
+        facts = (cell for cell in following if checked(cell) and "assert" in cell.source and cell.outputs)
+        assert next(facts, None), f"{cells[index].id}: no compared cell with an assert among the next three"
+
+
+def test_code_cells_are_short(notebook):
+    lengths = {
+        cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook) if not is_setup_cell(cell)
+    }
+    assert max(lengths.values()) <= 50, lengths
+    assert sorted(lengths.values())[len(lengths) // 2] <= 14, "half of the cells should have at most 14 lines"
+
+
+def test_setup_cell_is_the_shared_one_and_comes_first(notebook):
+    first = code_cells(notebook)[0]
+    assert first.source == SETUP_CELL, "run `python tools/build_notebooks.py --no-exec`"
+    assert output_text(first).strip() == "Set-up done."
+
+
+def test_colab_badge_opens_this_notebook(path, notebook):
+    repository, branch = stamp_colab.current_stamp()
+    address = f"https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/{path.name}"
+    assert f"]({address})" in notebook.cells[0].source, (
+        f"the first cell needs a badge that leads to {address}"
+    )
+
+
+def test_neighbours_are_linked(path, notebook):
+    place = NOTEBOOKS.index(path)
+    neighbours = NOTEBOOKS[max(place - 1, 0) : place] + NOTEBOOKS[place + 1 : place + 2]
+    for neighbour in neighbours:
+        assert f"({neighbour.name})" in markdown(notebook), f"no link to {neighbour.name}"
+
+
+def test_links_inside_the_project_lead_somewhere(path, notebook):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", markdown(notebook)):
+        if "://" not in target and not target.startswith("attachment:"):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_opening_and_closing_sections(notebook):
+    opening = "\n".join(cell.source for cell in notebook.cells[:4] if cell.cell_type == "markdown").lower()
+    assert "you will be able to" in opening and "prerequisite" in opening
+    assert re.search(r"\d\s*(?:min|s\b|second)", opening), "the measured run time"
+    headings = " ".join(re.findall(r"^#+ (.*)$", markdown(notebook), re.MULTILINE)).lower()
+    for section in ("exercise", "recap", "reference"):
+        assert section in headings, f"no section named {section!r}"
+
+
+def test_stamping_changes_badges_and_clone_address_everywhere():
+    badge = "[c](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/01.ipynb)"
+    in_json = SETUP_CELL.replace('"', '\\"')
+    stamped = stamp_colab.stamp(f"{badge}\n{SETUP_CELL}\n{in_json}", "someone/a.copy", "course-2027")
+    assert "OWNER" not in stamped and "main" not in stamped.replace("__main__", "")
+    assert stamped.count("https://github.com/someone/a.copy.git") == 2
+    assert "github/someone/a.copy/blob/course-2027/notebooks/01.ipynb" in stamped
+    assert stamped.count("course-2027") == 3
+
+
+def test_every_file_carries_the_same_stamp():
+    repository, branch = stamp_colab.current_stamp()
+    for path in filter(Path.is_file, stamp_colab.stamped_files()):
+        text = path.read_text(encoding="utf-8")
+        assert stamp_colab.stamp(text, repository, branch) == text, f"{path.name}: run tools/stamp_colab.py"
