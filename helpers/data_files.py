@@ -37,7 +37,7 @@ def data_folders() -> list[Path]:
 
 
 def read_split(title: str, train: bool, patience: float) -> tuple[bytes, bytes]:
-    """The unpacked image and label file of one split; NotAvailable if neither a folder nor the network has it."""
+    """The unpacked image and label file of one split; NotAvailable if it is nowhere to be had."""
     import torchvision
 
     source = getattr(torchvision.datasets, title)
@@ -95,7 +95,7 @@ def _obtain(path: Path, md5: str, mirrors: list[str], patience: float) -> bytes:
 
 
 def _fetch(url: str, patience: float) -> bytes:
-    """The content behind ``url``; TimeoutError if the next 1 MiB or the end takes over ``patience`` seconds."""
+    """The content behind ``url``; TimeoutError if the next 1 MiB or the end takes over ``patience``."""
     from tqdm import tqdm
 
     # A thread, because neither the look-up of the host nor the reading of headers has an overall time limit.
