@@ -1,0 +1,248 @@
+"""How good and how varied generated images are, measured on the features of `helpers/classifier.py`.
+
+`quality(samples, real, classifier)` gives every number in one call, `floor(...)` the same numbers for
+real against real images, which no generator can be expected to beat. Mode coverage for points in the plane
+and for stacked MNIST stands at the end. Logarithms are natural: divergences and entropies are in nats.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+NEIGHBOURS = 5
+STRAY = (
+    10  # a mode with less than one tenth of its fair share is not covered: those samples may be stray ones
+)
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    broken = int((~values.flatten(1).isfinite().all(dim=1)).sum())
+    if broken:
+        raise ValueError(
+            f"{broken} of {len(values)} {what} hold NaN or infinite values, so quality cannot be measured. "
+            "A run that diverged gives such samples: look at history.status, and count the run as failed."
+        )
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Images as the classifier sees them: features (N, 64) float64 and most likely classes (N,) int64."""
+
+    features: Tensor
+    classes: Tensor
+
+
+@torch.no_grad()
+def embed(images: Tensor, classifier, batch_size: int = 1000) -> Embedding:
+    """Classify `images` (N, 1, 28, 28), float in [-1, 1]; computed on the classifier's device.
+
+    Raises ValueError for another shape, another range, or values that are not finite.
+    """
+    if images.dim() != 4 or images.shape[1:] != (1, 28, 28) or not len(images):
+        raise ValueError(f"Images must have the shape (N, 1, 28, 28) with N > 0, not {tuple(images.shape)}.")
+    _check_finite(images, "images")
+    if not images.is_floating_point() or images.abs().max() > 1.001:
+        raise ValueError("Images must be floating point in [-1, 1]; scale bytes with images / 127.5 - 1.")
+    device = next(classifier.parameters()).device
+    features = torch.cat([classifier.features(x.to(device).float()) for x in images.split(batch_size)])
+    classes = classifier.head(features).argmax(dim=1)
+    if device.type == "mps":  # Apple's GPUs have no float64
+        features, classes = features.cpu(), classes.cpu()
+    return Embedding(features.double(), classes)
+
+
+class _GivenFeatures(nn.Identity):
+    """Hands features that are already computed to torchmetrics, which then loads no Inception network."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_features = width
+
+
+def fid(features: Tensor, real_features: Tensor) -> float:
+    """Fréchet distance of the Gaussians fitted to features (N, F) and (M, F).
+
+    |m - m'|² + tr(C + C' - 2 (C C')^½) with their means m and covariances C;
+    Heusel et al. 2017, arXiv:1706.08500. Biased upwards for small N and M: compare only sets of equal sizes.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    _check_pair(features, real_features, least=2)
+    metric = FrechetInceptionDistance(feature=_GivenFeatures(features.shape[1])).to(features.device)
+    metric.update(features.double(), real=False)
+    metric.update(real_features.double(), real=True)
+    return metric.compute().item()
+
+
+def kid(
+    features: Tensor, real_features: Tensor, *, subsets: int = 20, subset_size: int = 1000, seed: int = 0
+) -> float:
+    """Squared maximum mean discrepancy with the kernel (x·y / F + 1)³, the mean over random subsets.
+
+    Bińkowski et al. 2018, arXiv:1801.01401. Unbiased, so it may fall below zero.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    _check_pair(features, real_features, least=2)
+    size = min(subset_size, len(features), len(real_features))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all")
+        metric = KernelInceptionDistance(_GivenFeatures(features.shape[1]), subsets=subsets, subset_size=size)
+    metric.update(features.double(), real=False)
+    metric.update(real_features.double(), real=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return metric.compute()[0].item()
+
+
+def _check_pair(features: Tensor, real_features: Tensor, least: int) -> None:
+    for values, what in ((features, "generated features"), (real_features, "real features")):
+        if values.dim() != 2 or len(values) < least:
+            raise ValueError(f"The {what} must be (N, F) with N >= {least}, not {tuple(values.shape)}.")
+        _check_finite(values, what)
+    if features.shape[1] != real_features.shape[1]:
+        raise ValueError(
+            f"Feature widths differ: {features.shape[1]} generated, {real_features.shape[1]} real."
+        )
+
+
+def _radii(features: Tensor, k: int, block: int) -> Tensor:
+    """Distance (N,) of each point (N, F) to its k-th nearest neighbour in the set, itself not counted."""
+    distances = (torch.cdist(rows, features) for rows in features.split(block))
+    return torch.cat([d.kthvalue(k + 1, dim=1).values for d in distances])
+
+
+def prdc(
+    features: Tensor, real_features: Tensor, *, k: int = NEIGHBOURS, block: int = 1000
+) -> dict[str, float]:
+    """Precision, recall, density and coverage from balls that reach to the k-th nearest neighbour.
+
+    - precision: share of generated points inside at least one ball around a real point (are they realistic?)
+    - recall: share of real points inside at least one ball around a generated point (is no part missed?)
+    - density: how many real balls hold a generated point, over k; 1 is expected for equal distributions
+    - coverage: share of real balls that hold a generated point
+
+    Precision and recall: Kynkäänniemi et al. 2019, arXiv:1904.06991; density and coverage: Naeem et al. 2020,
+    arXiv:2002.09797.
+    Works through `block` generated points at a time, so memory grows with block x M.
+    """
+    _check_pair(features, real_features, least=k + 1)
+    features, real_features = features.double(), real_features.double()
+    real_radii = _radii(real_features, k, block)
+    fake_radii = _radii(features, k, block)
+    precise, inside_total = 0, 0
+    recalled = torch.zeros(len(real_features), dtype=torch.bool, device=features.device)
+    covered = recalled.clone()
+    for rows, radii in zip(features.split(block), fake_radii.split(block), strict=True):
+        distances = torch.cdist(rows, real_features)
+        inside_real = distances < real_radii
+        precise += int(inside_real.any(dim=1).sum())
+        inside_total += int(inside_real.sum())
+        covered |= inside_real.any(dim=0)
+        recalled |= (distances < radii[:, None]).any(dim=0)
+    return {
+        "precision": precise / len(features),
+        "recall": recalled.double().mean().item(),
+        "density": inside_total / (k * len(features)),
+        "coverage": covered.double().mean().item(),
+    }
+
+
+def entropy(counts: Tensor) -> float:
+    """Shannon entropy in nats of a histogram (counts or shares, none negative); 0 for an empty one."""
+    counts = counts.double()
+    if (counts < 0).any() or not counts.isfinite().all():
+        raise ValueError("A histogram must hold finite values, none of them negative.")
+    return torch.special.entr(counts / counts.sum().clamp_min(torch.finfo(torch.float64).tiny)).sum().item()
+
+
+def jensen_shannon(counts: Tensor, other: Tensor) -> float:
+    """Jensen-Shannon divergence in nats of two histograms: 0 if equal, ln 2 = 0.693 if disjoint."""
+    if counts.shape != other.shape or not counts.sum() > 0 or not other.sum() > 0:
+        raise ValueError("Two histograms of the same length are needed, neither of them empty.")
+    p, q = counts.double() / counts.sum(), other.double() / other.sum()
+    return max(0.0, entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2)
+
+
+def compare(samples: Embedding, real: Embedding, classes: int = 10) -> dict[str, float]:
+    """The numbers of `quality` for sets that are embedded already, so that one real set serves many runs."""
+    counts = samples.classes.bincount(minlength=classes).cpu()
+    real_counts = real.classes.bincount(minlength=classes).cpu()
+    covered = (real_counts > 0) & (counts * STRAY * real_counts.sum() >= real_counts * counts.sum())
+    return {
+        "fid": fid(samples.features, real.features),
+        "kid": kid(samples.features, real.features),
+        **prdc(samples.features, real.features),
+        "modes_covered": float(covered.sum()),
+        "class_js": jensen_shannon(counts, real_counts),
+        "class_entropy": entropy(counts),
+        **{f"share_{index}": share for index, share in enumerate((counts.double() / counts.sum()).tolist())},
+    }
+
+
+def quality(samples: Tensor, real: Tensor, classifier) -> dict[str, float]:
+    """Every quality number for `samples` (N, 1, 28, 28) against `real` images (M, 1, 28, 28), all in [-1, 1].
+
+    - fid, kid, precision, recall, density, coverage: see the functions of these names
+    - share_0 ... share_9: the share of samples that the classifier puts into each class
+    - modes_covered: classes, of 10, with at least a tenth of the share they have among the real images
+    - class_js: Jensen-Shannon divergence of the two class histograms, nats, 0 to 0.693
+    - class_entropy: entropy of the samples' class histogram, nats, at most ln 10 = 2.303
+
+    For several generators pass the samples of one, or equal parts of all for their mixture. Use M = N and the
+    same N wherever numbers are compared. Raises ValueError for samples that are not finite.
+    """
+    return compare(embed(samples, classifier), embed(real, classifier))
+
+
+def floor(real: Tensor, other_real: Tensor, classifier) -> dict[str, float]:
+    """`quality` of real images against other real images: what a perfect generator would score."""
+    if real.shape == other_real.shape and torch.equal(real, other_real):
+        raise ValueError(
+            "The floor needs two different sets of real images, such as test and training images."
+        )
+    return quality(real, other_real, classifier)
+
+
+def mode_coverage(points: Tensor, centres: Tensor, std: float) -> dict[str, float]:
+    """How well `points` (N, D) cover equally likely Gaussians with the given `centres` (modes, D) and `std`.
+
+    - high_quality: share of points within 3 std of a centre (real points in the plane: 1 - exp(-9/2) = 0.989)
+    - modes_reached: modes with at least one such point
+    - modes_covered: modes with at least a tenth of their fair share of all points
+    - kl: Kullback-Leibler divergence in nats of the high-quality points' mode histogram from the uniform one;
+      0 is best, ln(modes) the worst, which is also the value where no point is of high quality
+    """
+    if points.dim() != 2 or centres.dim() != 2 or points.shape[1] != centres.shape[1] or not len(points):
+        raise ValueError(
+            "points (N, D) and centres (modes, D) must have the same D, and N > 0; "
+            f"got {tuple(points.shape)} and {tuple(centres.shape)}."
+        )
+    _check_finite(points, "points")
+    distance, mode = torch.cdist(points.double().cpu(), centres.double().cpu()).min(dim=1)
+    good = distance <= 3 * std
+    counts = mode[good].bincount(minlength=len(centres))
+    return {
+        "high_quality": good.double().mean().item(),
+        "modes_reached": float((counts > 0).sum()),
+        "modes_covered": float((counts * STRAY * len(centres) >= len(points)).sum()),
+        "kl": math.log(len(centres)) - entropy(counts),
+    }
+
+
+def stacked_mode_coverage(samples: Tensor, classifier) -> dict[str, float]:
+    """Stacked MNIST: the three channels of `samples` (N, 3, 28, 28) are digits, so there are 1,000 modes.
+
+    - modes_reached: combinations of three digits that occur at least once, of 1,000
+    - kl: Kullback-Leibler divergence in nats of the histogram of combinations from the uniform one
+
+    Metz et al. 2017, arXiv:1611.02163. Both depend on N: compare equal N, and with real stacks as the floor.
+    """
+    if samples.dim() != 4 or samples.shape[1] != 3:
+        raise ValueError(f"Stacked digits must have the shape (N, 3, 28, 28), not {tuple(samples.shape)}.")
+    digits = embed(samples.flatten(0, 1).unsqueeze(1), classifier).classes.view(-1, 3).cpu()
+    counts = (digits @ torch.tensor([100, 10, 1])).bincount(minlength=1000)
+    return {"modes_reached": float((counts > 0).sum()), "kl": math.log(1000) - entropy(counts)}
