@@ -1,8 +1,8 @@
 """Photographs from any folder or zip as one uint8 tensor on the device: cropped, resized, decoded once.
 
 Files may come from strangers: nothing is unpacked to disk, links out of the folder are not followed, and the
-size of every file, of what it unpacks to and of the picture in it is bounded. What cannot be read is skipped and
-counted in `ImageSet.notice`.
+size of every file, of what it unpacks to and of the picture in it is bounded. What cannot be read is skipped
+and counted in `ImageSet.notice`.
 """
 
 import io
@@ -25,7 +25,7 @@ from helpers.session import pick_device
 # The formats that Pillow decodes by itself; others (EPS) would start outside programs.
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
 LARGEST_FILE = 64 * 2**20
-LARGEST_RATIO = 200  # an unpacked member against its packed size; photographs stay near 1
+LARGEST_RATIO = 100  # of all that a zip unpacks to against its own size; photographs stay near 1
 
 
 def load_image_folder(
@@ -33,8 +33,8 @@ def load_image_folder(
 ) -> ImageSet:
     """Images of a folder (with its subfolders) or zip: (N, 3, size, size) uint8 in 0..255, labels all zero.
 
-    Each is cropped to its central square and resized with antialiasing. limit: only the first ``limit`` files in
-    alphabetical order. max_pixels: larger pictures are skipped unopened, as broken ones are.
+    Each is cropped to its central square and resized with antialiasing. limit: only the first ``limit`` files
+    in alphabetical order. max_pixels: larger pictures are skipped undecoded, as broken ones are.
     Raises DataError when there is no readable image or when all of them do not fit on ``device``.
     """
     size, max_pixels = check_count("size", size), check_count("max_pixels", max_pixels)
@@ -55,16 +55,17 @@ def load_image_folder(
     notice = ""
     if broken:
         images = images[torch.tensor([not problem for problem in problems])]
-        notice = f"{len(broken):,} of {len(names):,} images in {path.name} were skipped, first {broken[0]}: {first_problem}"
+        counted = f"{len(broken):,} of {len(names):,} images in {path.name} were skipped"
+        notice = f"{counted}, the first {broken[0]}: {first_problem}"
     return ImageSet(
         path.stem, images.to(device), torch.zeros(len(images), dtype=torch.int64, device=device), notice
     )
 
 
 def load_faces(size: int, *, device="cpu", limit: int | None = None) -> ImageSet | None:
-    """CelebA, else Labeled Faces in the Wild, from GAN_DATA or `data/` as `load_image_folder` gives it, else None.
+    """CelebA, else Labeled Faces in the Wild, as `load_image_folder` loads them; None if absent.
 
-    Known places: torchvision's ``celeba/img_align_celeba`` (folder or .zip) and ``lfw-py/lfw_funneled``,
+    Known places in GAN_DATA and `data/`: torchvision's ``celeba/img_align_celeba`` (folder or .zip) and ``lfw-py/lfw_funneled``,
     scikit-learn's ``lfw_home/lfw_funneled``, and ``LFW/*.zip``.
     """
     for folder in data_folders():
@@ -86,8 +87,11 @@ def _most_fitting_first(folder: Path, size: int) -> list[Path]:
     """The zips of a folder: those with images of at least ``size`` pixels first, among them the fullest."""
 
     def fitness(path):
-        with _open_collection(path) as (names, read), Image.open(io.BytesIO(read(names[0]))) as image:
-            return min(*image.size, size), len(names)
+        try:
+            with _open_collection(path) as (names, read), Image.open(io.BytesIO(read(names[0]))) as image:
+                return min(*image.size, size), len(names)
+        except (OSError, DataError):
+            return 0, 0
 
     return sorted(folder.glob("*.zip"), key=fitness, reverse=True)
 
@@ -107,6 +111,11 @@ def _open_collection(path: Path) -> Iterator[tuple[list[str], Callable[[str], by
         members = {
             member.filename: member for member in archive.infolist() if _is_image_name(member.filename)
         }
+        unpacked = sum(member.file_size for member in members.values())
+        if unpacked > LARGEST_RATIO * path.stat().st_size:
+            raise DataError(
+                f"{path} would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size; refused"
+            )
         yield _not_empty(sorted(members), path), lambda name: _read_member(archive, members[name])
 
 
@@ -123,11 +132,11 @@ def _is_image_name(name: str) -> bool:
 
 
 def _image_names_in(folder: Path) -> list[str]:
-    root = folder.resolve()
+    root = os.path.realpath(folder)
     found = [
         Path(place, name) for place, _, names in os.walk(folder) for name in names if _is_image_name(name)
     ]
-    inside = [file for file in found if file.resolve().is_relative_to(root)]
+    inside = [file for file in found if Path(os.path.realpath(file)).is_relative_to(root)]
     return sorted(file.relative_to(folder).as_posix() for file in inside)
 
 
@@ -141,8 +150,8 @@ def _read_file(path: Path) -> bytes:
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    if member.file_size > LARGEST_FILE or member.file_size > LARGEST_RATIO * max(member.compress_size, 1):
-        raise ValueError(f"unpacks from {member.compress_size:,} to {member.file_size:,} bytes")
+    if member.file_size > LARGEST_FILE:
+        raise ValueError(f"unpacks to more than {LARGEST_FILE:,} bytes")
     return archive.read(member)
 
 
@@ -159,18 +168,19 @@ def _decode_into(images: torch.Tensor, names: list[str], read, max_pixels: int) 
             with Image.open(io.BytesIO(read(names[row])), formats=sorted(set(FORMATS.values()))) as image:
                 if image.width * image.height > max_pixels:
                     return f"{image.width:,} x {image.height:,} pixels exceed max_pixels={max_pixels:,}"
-                square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+                square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
             rows[row] = np.asarray(square).transpose(2, 0, 1)
         except Exception as error:
             return str(error) or type(error).__name__
         return ""
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(decode, range(len(names))), total=len(names), desc="decoding", delay=2))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(tqdm(pool.map(decode, range(len(names))), total=len(names), desc="decoding", delay=10))
 
 
 def _check_fits(count: int, size: int, device: torch.device) -> None:
-    """DataError if ``count`` images would take over half of the main memory or 80 % of the free GPU memory."""
+    """DataError if ``count`` images would take over half of the main memory or 80 % of free GPU memory."""
     need = count * 3 * size * size
     rooms = {}
     if hasattr(os, "sysconf"):

@@ -1,0 +1,44 @@
+"""What a notebook asks about the place it runs in: which device, and how long training may take.
+
+The profile decides the length: ``quick`` (minutes on two CPU cores), ``full`` (the paper's length) or ``smoke``
+(the least that still runs every cell, for automatic checks). The variable GAN_PROFILE overrides ``auto``.
+"""
+
+import os
+
+PROFILES = ("smoke", "quick", "full")
+
+
+def pick_device(device: str = "auto"):
+    """The ``torch.device`` to train on: CUDA, else Apple's MPS, else the CPU, unless ``device`` names one."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r} cannot be used here; allowed: 'auto', 'cpu', 'cuda', 'mps'") from error
+    return torch.device(device)
+
+
+def pick_profile(profile: str = "auto") -> str:
+    """``auto`` becomes GAN_PROFILE if set, else ``full`` on a machine with a CUDA GPU, else ``quick``."""
+    if profile == "auto":
+        profile = os.environ.get("GAN_PROFILE", "")
+    if not profile:
+        under_test = "PYTEST_VERSION" in os.environ
+        profile = "full" if not under_test and pick_device().type == "cuda" else "quick"
+    if profile not in PROFILES:
+        raise ValueError(f"profile={profile!r}; allowed: 'auto', {', '.join(map(repr, PROFILES))}")
+    return profile
+
+
+def choose(quick, full, smoke=None, profile: str = "auto"):
+    """The value for the current profile, for example ``EPOCHS = choose(quick=3, full=500)``.
+
+    ``smoke`` defaults to 1 where the quick value is a whole number, else to the quick value.
+    """
+    if smoke is None:
+        smoke = 1 if isinstance(quick, int) else quick
+    return {"smoke": smoke, "quick": quick, "full": full}[pick_profile(profile)]
