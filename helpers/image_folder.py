@@ -65,8 +65,8 @@ def load_image_folder(
 def load_faces(size: int, *, device="cpu", limit: int | None = None) -> ImageSet | None:
     """CelebA, else Labeled Faces in the Wild, as `load_image_folder` loads them; None if absent.
 
-    Known places in GAN_DATA and `data/`: torchvision's ``celeba/img_align_celeba`` (folder or .zip) and ``lfw-py/lfw_funneled``,
-    scikit-learn's ``lfw_home/lfw_funneled``, and ``LFW/*.zip``.
+    Looked for in GAN_DATA, then in `data/`: torchvision's ``celeba/img_align_celeba`` (folder or .zip) and
+    ``lfw-py/lfw_funneled``, scikit-learn's ``lfw_home/lfw_funneled``, and ``LFW/*.zip``.
     """
     for folder in data_folders():
         places = [
