@@ -1,0 +1,467 @@
+"""A reader's hands: notebooks in a real JupyterLab and a headless Chromium, every control used.
+
+    python tests/browser_lab.py [--stored] [--theme light|dark] [--pictures FOLDER] NOTEBOOK ...
+
+Each slider is dragged with the mouse and stepped back with the keyboard, each drop-down list is changed and
+changed back, each button is clicked; the picture in the cell's output must change, and return with the
+control. `--stored` runs nothing and looks at what a reader sees on opening the file. Two classes tell this
+program what to expect: a control with the class `waits-for-button` changes no picture by itself (it sets
+what a button does next), and a button with the class `no-picture` changes none either. Exit status 0 means
+that no problem was found.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BROKEN_WIDGET = ("Loading widget", "Error displaying widget", "model not found", "Failed to load model")
+PATIENCE = (
+    20.0  # seconds that a picture has to follow its control; drawing takes one or two on a busy machine
+)
+
+READY = """async () => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  await notebook.context.ready; await notebook.revealed; await notebook.sessionContext.ready; }"""
+
+# Run All's own promise is no use: it settles at the first error, also at one that a raises-exception tag allows.
+RUN_ALL = """async seconds => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  const cells = notebook.content.widgets.filter(
+    cell => cell.model.type === 'code' && cell.model.sharedModel.source.trim());
+  window.jupyterapp.commands.execute('notebook:run-all-cells').catch(() => 0);
+  const end = Date.now() + seconds * 1000;
+  let busy = Date.now();
+  while (Date.now() < end) {
+    const idle = notebook.sessionContext.kernelDisplayStatus === 'idle'
+      && !cells.some(cell => cell.model.executionState === 'running');
+    if (!idle) busy = Date.now();
+    if (idle && cells.every(cell => cell.model.executionCount)) return 'done';
+    if (Date.now() - busy > 5000) return 'stopped early';
+    await new Promise(resolve => setTimeout(resolve, 100));
+  }
+  return 'took too long'; }"""
+
+CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((widget, index) => {
+  const outputs = widget.model.type === 'code' ? widget.model.outputs.toJSON() : [];
+  return { index, code: widget.model.type === 'code', id: widget.model.id,
+    tags: [...(widget.model.getMetadata('tags') || [])],
+    ran: Boolean(widget.model.executionCount),
+    pictures: outputs.filter(output => output.data && output.data['image/png']).length,
+    error: outputs.some(output => output.output_type === 'error') }; })"""
+
+# The pixels of every picture shown in an output, whatever way it is shown.
+PIXELS = """async output => {
+  const found = [];
+  for (const image of output.querySelectorAll('img')) {
+    if (!image.complete) await image.decode().catch(() => 0);
+    const canvas = document.createElement('canvas');
+    canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+    if (!canvas.width) continue;
+    canvas.getContext('2d').drawImage(image, 0, 0);
+    found.push(canvas.toDataURL());
+  }
+  return found; }"""
+
+
+def find_chromium() -> str | None:
+    """Path of the system's Chromium or Chrome, or what the variable CHROMIUM names; None where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+class JupyterLab:
+    """JupyterLab on a loopback port, with settings of its own, in a folder where notebooks find the helpers."""
+
+    def __init__(self, environment: dict[str, str], theme: str = "light"):
+        self.folder = Path(tempfile.mkdtemp(prefix="browser-lab-"))
+        self.port, self.token = free_port(), secrets.token_hex(16)
+        work = self.folder / "work"
+        (work / "notebooks").mkdir(parents=True)
+        for name in ("helpers", "data"):
+            if (ROOT / name).is_dir():
+                (work / name).symlink_to(ROOT / name, target_is_directory=True)
+        self._write_settings(theme)
+        places = {
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+            "IPYTHONDIR": "ipython",
+        }
+        environment = {**os.environ, **environment, "JUPYTER_PLATFORM_DIRS": "1"}
+        environment |= {variable: str(self.folder / name) for variable, name in places.items()}
+        command = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            "--expose-app-in-browser",
+        ]
+        options = {
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.port": self.port,
+            "ServerApp.port_retries": 0,
+            "ServerApp.root_dir": work,
+            "IdentityProvider.token": self.token,
+        }
+        command += [f"--{name}={value}" for name, value in options.items()]
+        self.log = (self.folder / "lab.log").open("w")
+        # A session of its own, so that stop() ends this server and its kernels and nothing else.
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
+        )
+
+    def _write_settings(self, theme: str) -> None:
+        settings = {
+            "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+            "@jupyterlab/apputils-extension/themes": {"theme": f"JupyterLab {theme.capitalize()}"},
+            # Otherwise cells outside the window leave the page.
+            "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+        }
+        for plugin, values in settings.items():
+            path = self.folder / "settings" / f"{plugin}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values), encoding="utf-8")
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def add(self, notebook: Path) -> str:
+        """Copies a notebook to where it can be opened; returns its address."""
+        shutil.copyfile(notebook, self.folder / "work" / "notebooks" / notebook.name)
+        return f"{self.address}/lab/tree/notebooks/{notebook.name}?reset&token={self.token}"
+
+    def wait_until_up(self, seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                urllib.request.urlopen(f"{self.address}/api/status?token={self.token}", timeout=2).read()
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError("JupyterLab did not start:\n" + (self.folder / "lab.log").read_text()[-3000:])
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def reader(environment: dict[str, str], theme: str = "light"):
+    """A JupyterLab and a Chromium that looks at it; yields a function (notebook, stored, pictures) -> Visit."""
+    from playwright.sync_api import sync_playwright
+
+    lab = JupyterLab(environment, theme)
+    try:
+        lab.wait_until_up()
+        with sync_playwright() as playwright:
+            # A sandbox needs rights that containers do not give; only our own server is visited.
+            arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+            browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
+            try:
+                yield lambda notebook, **options: visit(browser, lab, notebook, **options)
+            finally:
+                browser.close()
+    finally:
+        lab.stop()
+
+
+class Visit:
+    """One notebook open in the browser, and the problems found in it."""
+
+    def __init__(self, page, notebook: Path, pictures: Path | None):
+        self.page, self.notebook, self.pictures = page, notebook, pictures
+        self.problems: list[str] = []
+        self.controls = self.figures = 0
+
+    def check(self, good, cell: dict, problem: str) -> None:
+        if not good:
+            self.problems.append(f"cell {cell['id']}: {problem}")
+
+    def run_all(self, seconds: float) -> None:
+        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+        end = self.page.evaluate(RUN_ALL, seconds)
+        if end != "done":
+            self.problems.append(f"Run All {end}")
+
+    def look_at_cells(self, stored: bool) -> None:
+        cells = self.page.evaluate(CELLS)
+        shown = self.page.locator(".jp-Notebook .jp-Cell")
+        if shown.count() != len(cells):
+            self.problems.append(f"the page shows {shown.count()} cells of {len(cells)}")
+            return
+        for cell in (cell for cell in cells if cell["code"]):
+            self.check(cell["ran"], cell, "was not run")
+            self.check(not cell["error"] or "raises-exception" in cell["tags"], cell, "shows an error")
+            element = shown.nth(cell["index"])
+            text = element.inner_text()
+            for message in BROKEN_WIDGET:
+                self.check(message not in text, cell, f"shows {message!r}")
+            images = pixels(element)
+            self.figures += len(images)
+            self.check(len(images) >= cell["pictures"] or not stored, cell, "a stored picture is not shown")
+            if not stored:
+                self.photograph(element, cell)
+                self.use_controls(element, cell)
+        if stored:
+            self.check(self.figures, {"id": "any"}, "no picture at all")
+            self.page.screenshot(path=self.picture_path("stored")) if self.pictures else None
+
+    def picture_path(self, name: str) -> Path:
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        return self.pictures / f"{self.notebook.stem}-{name}.png"
+
+    def photograph(self, element, cell: dict) -> None:
+        if self.pictures and element.locator("img, .jupyter-widgets").count():
+            element.scroll_into_view_if_needed()
+            element.screenshot(path=self.picture_path(cell["id"]))
+
+    # ---- controls ----------------------------------------------------------------------------------------------
+
+    def use_controls(self, element, cell: dict) -> None:
+        output = element.locator(".jp-Cell-outputWrapper")
+        for number in range(output.locator(".noUi-handle").count()):
+            self.use_slider(element, cell, NoUiSlider(self.page, output, number))
+        for number in range(output.locator("input[type=range]").count()):
+            self.use_slider(element, cell, RangeInput(self.page, output, number))
+        for number in range(output.locator(".widget-dropdown select").count()):
+            self.use_list(element, cell, output.locator(".widget-dropdown select").nth(number))
+        for number in range(output.locator("button.jupyter-button").count()):
+            self.use_button(element, cell, output.locator("button.jupyter-button").nth(number))
+
+    def use_slider(self, element, cell: dict, slider) -> None:
+        if not slider.usable():
+            return
+        self.controls += 1
+        before, start = fingerprint(element), slider.value()
+        silent = waits_for_button(slider.handle) or before is None
+        slider.drag_away()
+        moved = slider.value()
+        self.check(moved != start, cell, f"a slider stayed at {start} when dragged")
+        if not silent:
+            self.check(
+                wait_for(element, lambda now: now != before), cell, f"same picture at {start} and {moved}"
+            )
+        slider.step_back_to(start)
+        self.check(slider.value() == start, cell, f"the keyboard did not bring a slider back to {start}")
+        if not silent:
+            returned = wait_for(element, lambda now: now == before)
+            self.check(returned, cell, f"the picture for {start} did not return")
+
+    def use_list(self, element, cell: dict, choice) -> None:
+        if not choice.is_enabled() or choice.locator("option").count() < 2:
+            return
+        self.controls += 1
+        before, start = fingerprint(element), choice.evaluate("list => list.selectedIndex")
+        silent = waits_for_button(choice) or before is None
+        choice.focus()
+        self.page.keyboard.press("ArrowUp" if start else "ArrowDown")
+        self.check(
+            choice.evaluate("list => list.selectedIndex") != start, cell, "a list ignores the keyboard"
+        )
+        if not silent:
+            self.check(
+                wait_for(element, lambda now: now != before), cell, "a list does not change the picture"
+            )
+        choice.select_option(index=start)
+        if not silent:
+            self.check(
+                wait_for(element, lambda now: now == before), cell, "the list's picture did not return"
+            )
+
+    def use_button(self, element, cell: dict, button) -> None:
+        if not button.is_visible() or not button.is_enabled():
+            return
+        self.controls += 1
+        before, name = fingerprint(element), button.inner_text()
+        silent = before is None or button.evaluate("button => Boolean(button.closest('.no-picture'))")
+        button.scroll_into_view_if_needed()
+        button.focus()
+        self.page.keyboard.press("Enter")
+        if not silent:
+            self.check(wait_for(element, lambda now: now != before), cell, f"button {name!r}: same picture")
+        button.click()
+        self.page.wait_for_timeout(300)
+        for message in ("Traceback", "Error:"):
+            self.check(message not in element.inner_text(), cell, f"button {name!r} ends in an error")
+
+
+class NoUiSlider:
+    """A slider of ipywidgets."""
+
+    def __init__(self, page, output, number: int):
+        self.page = page
+        self.handle = output.locator(".noUi-handle").nth(number)
+        self.base = self.handle.locator("xpath=ancestor::*[contains(@class, 'noUi-base')]")
+
+    def usable(self) -> bool:
+        return self.handle.is_visible() and not self.handle.locator("xpath=ancestor::*[@disabled]").count()
+
+    def value(self) -> str:
+        return self.handle.get_attribute("aria-valuetext")
+
+    def drag_away(self) -> None:
+        """To the right end, or to the left end when it stands at the right one."""
+        self.handle.scroll_into_view_if_needed()
+        handle, base = self.handle.bounding_box(), self.base.bounding_box()
+        x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+        at_right_end = x > base["x"] + 0.9 * base["width"]
+        target = base["x"] - 5 if at_right_end else base["x"] + base["width"] + 5
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move((x + target) / 2, y, steps=5)
+        self.page.mouse.move(target, y, steps=8)
+        self.page.mouse.up()
+
+    def step_back_to(self, value: str) -> None:
+        self.handle.focus()
+        key = "ArrowLeft" if float(self.value()) > float(value) else "ArrowRight"
+        for _ in range(300):
+            if self.value() == value:
+                return
+            self.page.keyboard.press(key)
+            self.page.wait_for_timeout(30)
+
+
+class RangeInput:
+    """A plain HTML slider, as in outputs that need no kernel."""
+
+    def __init__(self, page, output, number: int):
+        self.page = page
+        self.handle = output.locator("input[type=range]").nth(number)
+
+    def usable(self) -> bool:
+        return self.handle.is_visible() and self.handle.is_enabled()
+
+    def value(self) -> str:
+        return self.handle.input_value()
+
+    def drag_away(self) -> None:
+        self.handle.scroll_into_view_if_needed()
+        box = self.handle.bounding_box()
+        share = (float(self.value()) - float(self.handle.get_attribute("min") or 0)) / max(
+            float(self.handle.get_attribute("max") or 100) - float(self.handle.get_attribute("min") or 0),
+            1e-9,
+        )
+        y = box["y"] + box["height"] / 2
+        target = box["x"] + (3 if share > 0.9 else box["width"] - 3)
+        self.page.mouse.move(box["x"] + 8 + share * (box["width"] - 16), y)
+        self.page.mouse.down()
+        self.page.mouse.move(target, y, steps=8)
+        self.page.mouse.up()
+
+    step_back_to = NoUiSlider.step_back_to
+
+
+def waits_for_button(control) -> bool:
+    return control.evaluate("control => Boolean(control.closest('.waits-for-button'))")
+
+
+def pixels(element) -> list[str]:
+    outputs = element.locator(".jp-Cell-outputWrapper")
+    return outputs.first.evaluate(PIXELS) if outputs.count() else []
+
+
+def fingerprint(element) -> str | None:
+    """A short name for the pictures in a cell's output; None when there are none."""
+    found = pixels(element)
+    return hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else None
+
+
+def wait_for(element, good, seconds: float = PATIENCE) -> bool:
+    """Whether good(fingerprint) becomes true, and still is a moment later, before time runs out.
+
+    Waiting for the wanted picture and not for stillness: a late redraw of an earlier value would look still.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        now = fingerprint(element)
+        if now is not None and good(now):
+            time.sleep(0.3)
+            now = fingerprint(element)
+            if now is not None and good(now):
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def visit(browser, lab: JupyterLab, notebook: Path, stored=False, pictures=None, seconds=600) -> Visit:
+    """Opens a notebook, runs it unless `stored`, uses its controls and returns what was found."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    result = Visit(page, notebook, pictures)
+    page.on("pageerror", lambda error: result.problems.append(f"page error: {str(error)[:200]}"))
+    try:
+        page.goto(lab.add(notebook), wait_until="domcontentloaded")
+        session = "window.jupyterapp?.shell?.currentWidget?.sessionContext"
+        page.wait_for_function(session, timeout=120_000)
+        page.evaluate(READY)
+        page.wait_for_function(f"{session}.kernelDisplayStatus === 'idle'", timeout=120_000)
+        if stored:
+            page.wait_for_timeout(2000)
+        else:
+            result.run_all(seconds)
+        result.look_at_cells(stored)
+        page.evaluate(f"async () => {{ await {session}.shutdown(); }}")
+    finally:
+        context.close()
+    return result
+
+
+def main() -> int:
+    sys.path.insert(0, str(ROOT))
+    from tools.build_notebooks import kernel_environment
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    parser.add_argument("--stored", action="store_true", help="run nothing, look at the stored outputs")
+    parser.add_argument("--theme", default="light", choices=("light", "dark"))
+    parser.add_argument("--profile", default="smoke", choices=("smoke", "quick", "full"))
+    parser.add_argument("--pictures", type=Path, help="folder for screenshots of every figure and widget")
+    arguments = parser.parse_args()
+    problems = 0
+    with reader(kernel_environment(arguments.profile), arguments.theme) as open_notebook:
+        for notebook in arguments.notebooks:
+            start = time.monotonic()
+            found = open_notebook(notebook, stored=arguments.stored, pictures=arguments.pictures)
+            print(
+                f"{notebook.name}: {found.figures} pictures, {found.controls} controls used, "
+                f"{len(found.problems)} problems, {time.monotonic() - start:.0f} s",
+                *found.problems,
+                sep="\n  ",
+                flush=True,
+            )
+            problems += len(found.problems)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Every notebook in JupyterLab and Chromium: run with every control used, and reopened without running.
+
+Skipped with a reason where Chromium, playwright or JupyterLab is missing; REQUIRE_BROWSER=1 makes that a
+failure. The smoke profile does: what is proven is that controls and pictures work, which does not depend on
+the training.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import browser_lab
+import pytest
+
+from tools.build_notebooks import kernel_environment
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def open_notebook():
+    missing = [name for name in ("playwright", "jupyterlab") if importlib.util.find_spec(name) is None]
+    missing += [] if browser_lab.find_chromium() else ["chromium"]
+    if missing:
+        complain = pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip
+        complain(f"no browser test without {' and '.join(missing)}")
+    with browser_lab.reader(kernel_environment("smoke")) as visit:
+        yield visit
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_and_every_control_works(path, open_notebook):
+    found = open_notebook(path)
+    print(f"{found.figures} pictures, {found.controls} controls")
+    assert not found.problems, "\n".join(found.problems)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_notebook_shows_every_picture(path, open_notebook):
+    found = open_notebook(path, stored=True)
+    assert not found.problems, "\n".join(found.problems)
