@@ -36,7 +36,7 @@ READY = """async () => {
   const notebook = window.jupyterapp.shell.currentWidget;
   await notebook.context.ready; await notebook.revealed; await notebook.sessionContext.ready; }"""
 
-# Run All's own promise is no use: it settles at the first error, also at one that a raises-exception tag allows.
+# Run All's own promise is no use: it settles at the first error, also at one that a tag allows.
 RUN_ALL = """async seconds => {
   const notebook = window.jupyterapp.shell.currentWidget;
   const cells = notebook.content.widgets.filter(
@@ -77,13 +77,13 @@ PIXELS = """async output => {
 
 
 def find_chromium() -> str | None:
-    """Path of the system's Chromium or Chrome, or what the variable CHROMIUM names; None where there is none."""
+    """Path of the system's Chromium or Chrome, or what the variable CHROMIUM names, or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 class JupyterLab:
-    """JupyterLab on a loopback port, with settings of its own, in a folder where notebooks find the helpers."""
+    """JupyterLab on a loopback port, its own settings, in a folder where notebooks find the helpers."""
 
     def __init__(self, environment: dict[str, str], theme: str = "light"):
         self.folder = Path(tempfile.mkdtemp(prefix="browser-lab-"))
@@ -176,7 +176,7 @@ def free_port() -> int:
 
 @contextmanager
 def reader(environment: dict[str, str], theme: str = "light"):
-    """A JupyterLab and a Chromium that looks at it; yields a function (notebook, stored, pictures) -> Visit."""
+    """A JupyterLab and a Chromium on it; yields a function (notebook, stored, pictures) -> Visit."""
     from playwright.sync_api import sync_playwright
 
     lab = JupyterLab(environment, theme)
@@ -222,6 +222,10 @@ class Visit:
             self.check(cell["ran"], cell, "was not run")
             self.check(not cell["error"] or "raises-exception" in cell["tags"], cell, "shows an error")
             element = shown.nth(cell["index"])
+            if not element.is_visible():
+                # In JupyterLab the left arrow folds a section, unless the control keeps its keys to itself.
+                self.check(False, cell, "is hidden: a control lacks data-lm-suppress-shortcuts='true'")
+                return
             text = element.inner_text()
             for message in BROKEN_WIDGET:
                 self.check(message not in text, cell, f"shows {message!r}")
@@ -233,7 +237,8 @@ class Visit:
                 self.use_controls(element, cell)
         if stored:
             self.check(self.figures, {"id": "any"}, "no picture at all")
-            self.page.screenshot(path=self.picture_path("stored")) if self.pictures else None
+            if self.pictures:
+                self.page.screenshot(path=self.picture_path("stored"))
 
     def picture_path(self, name: str) -> Path:
         self.pictures.mkdir(parents=True, exist_ok=True)
@@ -243,8 +248,6 @@ class Visit:
         if self.pictures and element.locator("img, .jupyter-widgets").count():
             element.scroll_into_view_if_needed()
             element.screenshot(path=self.picture_path(cell["id"]))
-
-    # ---- controls ----------------------------------------------------------------------------------------------
 
     def use_controls(self, element, cell: dict) -> None:
         output = element.locator(".jp-Cell-outputWrapper")
@@ -282,11 +285,8 @@ class Visit:
         self.controls += 1
         before, start = fingerprint(element), choice.evaluate("list => list.selectedIndex")
         silent = waits_for_button(choice) or before is None
-        choice.focus()
-        self.page.keyboard.press("ArrowUp" if start else "ArrowDown")
-        self.check(
-            choice.evaluate("list => list.selectedIndex") != start, cell, "a list ignores the keyboard"
-        )
+        # No arrow keys here: in a list they are JupyterLab's own, and select the next cell.
+        choice.select_option(index=0 if start else 1)
         if not silent:
             self.check(
                 wait_for(element, lambda now: now != before), cell, "a list does not change the picture"
@@ -367,10 +367,8 @@ class RangeInput:
     def drag_away(self) -> None:
         self.handle.scroll_into_view_if_needed()
         box = self.handle.bounding_box()
-        share = (float(self.value()) - float(self.handle.get_attribute("min") or 0)) / max(
-            float(self.handle.get_attribute("max") or 100) - float(self.handle.get_attribute("min") or 0),
-            1e-9,
-        )
+        least, most = (float(self.handle.get_attribute(name)) for name in ("min", "max"))
+        share = (float(self.value()) - least) / (most - least)
         y = box["y"] + box["height"] / 2
         target = box["x"] + (3 if share > 0.9 else box["width"] - 3)
         self.page.mouse.move(box["x"] + 8 + share * (box["width"] - 16), y)
