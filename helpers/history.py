@@ -47,10 +47,15 @@ class History:
 
     def to_dict(self) -> dict:
         """Everything but the grids, ready for JSON (which has no NaN: such values become None)."""
-        rows = [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in self.rows]
-        return {"settings": self.settings, "rows": rows, "status": self.status, "events": self.events}
+        # Nine digits give back every float32 exactly, and take half the room of repr.
+        columns = {
+            name: [float(f"{row[name]:.9g}") if math.isfinite(row[name]) else None for row in self.rows]
+            for name in self.columns
+        }
+        return {"settings": self.settings, "columns": columns, "status": self.status, "events": self.events}
 
     @classmethod
     def from_dict(cls, saved: dict) -> "History":
-        rows = [{name: math.nan if value is None else value for name, value in row.items()} for row in saved["rows"]]
+        columns = {name: [math.nan if v is None else v for v in values] for name, values in saved["columns"].items()}
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         return cls(saved["settings"], rows, {}, saved["status"], saved["events"])

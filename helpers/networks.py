@@ -1,4 +1,4 @@
-"""The players: fully connected generator and discriminator of the PSG-GAN slides, and the auto-encoder of EBGAN and BEGAN.
+"""The players: fully connected generator and discriminator of the PSG-GAN slides, auto-encoder of EBGAN and BEGAN.
 
 Every network takes and gives whole images (N, C, H, W) or points (N, 2) in [-1, 1]; flattening happens inside.
 """

@@ -54,7 +54,11 @@ class Objective:
         """Called after each discriminator step."""
 
     def after_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Called after each training step with the scores it saw; returns this game's own measures (0-d tensors)."""
+        """Called after each training step; returns this game's own measures (0-d tensors).
+
+        real, fake: the scores of its last discriminator step, before that step changed the discriminator. So both were
+        given by the same network; a difference between them means something.
+        """
         return {}
 
     def equilibrium(self, generators: int = 1) -> dict[str, float]:
@@ -289,8 +293,10 @@ class EBGAN(Objective):
 
     @staticmethod
     def pulling_away_term(codes: Tensor) -> Tensor:
-        """(N, code_dim) codes to the sum over i != j of cos^2(code_i, code_j), divided by N (N - 1)."""
+        """(N, code_dim) codes, N > 1, to the sum over i != j of cos^2(code_i, code_j), divided by N (N - 1)."""
         count = len(codes)
+        if count < 2:
+            raise ValueError("the pulling-away term compares samples: batch_size must be at least 2")
         unit = nn.functional.normalize(codes, dim=1)
         return ((unit @ unit.T).square().sum() - unit.square().sum(1).square().sum()) / (count * (count - 1))
 

@@ -1,0 +1,357 @@
+"""Recorded runs: trained once by ``python -m helpers.records``, kept under ``data/runs``, read by the notebooks.
+
+A run's folder is ``data/runs/<data set>/<system>/seed<n>``: ``record.json`` (history, settings, provenance, quality),
+``grids.npz`` (samples of fixed latents) and, for seed 0, ``weights.safetensors``. While a run is under way it holds
+``checkpoint.pt`` instead; a record is written last and whole, so that what can be read is complete.
+"""
+
+import argparse
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from helpers.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from helpers.history import History
+
+RUNS = Path(__file__).resolve().parents[1] / "data" / "runs"
+FORMAT = 1
+GRID_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
+QUALITY_SAMPLES = 10_000
+
+
+class RecordError(RuntimeError):
+    """A record that is damaged or incomplete; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recorded run as read from disk."""
+
+    folder: Path
+    history: History
+    provenance: dict  # command, revision, versions, device, threads, seconds, date
+    quality: dict  # epoch -> {"mixture": {...}, "generator 1": {...}}: numbers of helpers.quality
+
+    @property
+    def seed(self) -> int:
+        return self.history.settings["seed"]
+
+    def describe(self) -> str:
+        """One line for the reader: what this is and how to get it again."""
+        p, h = self.provenance, self.history
+        return (
+            f"{h.label}, seed {self.seed}: {len(h)} epochs, {h.status}, on {p['device']} with torch {p['torch']} "
+            f"({p['threads']} thread), {p['date']}, revision {p['revision']}; {p['command']}"
+        )
+
+    def final_quality(self, part: str = "mixture") -> dict[str, float]:
+        """The quality numbers after the last epoch that has them."""
+        return self.quality[max(self.quality)][part]
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The final weights, "generators.0.layers.0.weight" and so on (seed 0 only)."""
+        from safetensors.torch import load_file
+
+        path = self.folder / "weights.safetensors"
+        if not path.exists():
+            raise RecordError(f"{path} is missing: weights are kept for seed 0 only")
+        return load_file(path)
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_record(folder: Path) -> Record:
+    """Read one run's folder; raises RecordError where anything is missing, damaged or does not fit together."""
+    path = Path(folder) / "record.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        body = {key: value for key, value in content.items() if key != "sha256"}
+        if content["sha256"] != _digest(_to_json(body)):
+            raise RecordError(f"{path} is damaged: its checksum does not match")
+        if content["format"] != FORMAT:
+            raise RecordError(f"{path} has format {content['format']}, this program reads {FORMAT}")
+        history = History.from_dict(content["history"])
+        for name, digest in content["files"].items():
+            if _digest((path.parent / name).read_bytes()) != digest:
+                raise RecordError(f"{path.parent / name} is damaged: its checksum does not match")
+        with np.load(path.parent / "grids.npz", allow_pickle=False) as grids:
+            history.grids = {int(epoch): grids[epoch] for epoch in grids.files}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path.parent} cannot be read as a record ({error!r}); record it again") from error
+    quality = {int(epoch): numbers for epoch, numbers in content["quality"].items()}
+    return Record(path.parent, history, content["provenance"], quality)
+
+
+def load_runs(system: str, dataset: str = "mnist", least_epochs: int = 1, runs: Path = RUNS) -> list[Record]:
+    """All records of a system, by seed, with at least so many epochs (or ended by divergence).
+
+    A damaged record is left out with a warning that names it.
+    """
+    found = []
+    for folder in sorted((Path(runs) / dataset / system).glob("seed*"), key=lambda f: (len(f.name), f.name)):
+        if not (folder / "record.json").exists():
+            continue
+        try:
+            record = read_record(folder)
+        except RecordError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+            continue
+        if len(record.history) >= least_epochs or record.history.status == "diverged":
+            found.append(record)
+    return found
+
+
+# ---- writing -------------------------------------------------------------------------------------------------------
+
+
+def record(
+    system: str,
+    dataset: str,
+    seed: int,
+    epochs: int,
+    runs: Path = RUNS,
+    device: str = "cpu",
+    command: str = "",
+    every: float = 60.0,
+    progress: bool = True,
+    limit: int | None = None,
+    **settings,
+) -> Path:
+    """Train one run and write its record, or return at once where a complete one of that length lies already.
+
+    Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
+    Only one process at a time works on a run; others get a RecordError.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(runs) / dataset / system / f"seed{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            if _is_complete(folder, epochs):
+                return folder
+            return _record(folder, system, dataset, seed, epochs, device, command, every, progress, limit, settings)
+    except Timeout:
+        raise RecordError(
+            f"{folder} is being recorded by another process; wait for it or choose another seed"
+        ) from None
+
+
+def _record(folder, system, dataset, seed, epochs, device, command, every, progress, limit, settings) -> Path:
+    from helpers.systems import make_trainer
+
+    started, images = time.time(), load_dataset(dataset, device, limit)
+    grid_epochs = tuple(sorted({epoch for epoch in GRID_EPOCHS if epoch < epochs} | {epochs}))
+    options = {"grid_size": 36} | settings
+    trainer = make_trainer(system, images, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
+    judge = _Judge(dataset, images)
+    checkpoint, quality, spent = folder / "checkpoint.pt", {}, 0.0
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint)
+        trainer.load_state_dict(state["trainer"])
+        quality, spent = state["quality"], state["seconds"]
+    saved = time.monotonic()
+
+    def after_epoch(trainer):
+        nonlocal saved
+        done = len(trainer.history)
+        if done in grid_epochs and trainer.history.status != "diverged":
+            quality[done] = judge(trainer, parts=done == epochs)
+        if time.monotonic() - saved > every and done < epochs:
+            seconds = spent + time.time() - started
+            save_checkpoint(checkpoint, {"trainer": trainer.state_dict(), "quality": quality, "seconds": seconds})
+            saved = time.monotonic()
+
+    history = trainer.fit(progress=progress, on_epoch=after_epoch)
+    if history.status == "interrupted":
+        raise KeyboardInterrupt
+    provenance = describe_environment(device) | {
+        "command": command
+        or f"python -m helpers.records --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": round(spent + time.time() - started, 1),
+        "images": len(images.images),
+        "notice": images.notice,
+    }
+    _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality)
+    checkpoint.unlink(missing_ok=True)
+    return folder
+
+
+def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: dict) -> None:
+    """Write the parts, then record.json with their checksums: until it is there the run does not count."""
+    from io import BytesIO
+
+    from safetensors.torch import save
+
+    (folder / "record.json").unlink(missing_ok=True)
+    buffer, files = BytesIO(), {}
+    np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in trainer.history.grids.items()})
+    contents = {"grids.npz": buffer.getvalue()}
+    if trainer.settings.seed == 0:
+        networks = {"generators": trainer.generators, "discriminator": trainer.discriminator}
+        tensors = {
+            f"{n}.{key}": value for n, network in networks.items() for key, value in network.state_dict().items()
+        }
+        contents["weights.safetensors"] = save({key: value.cpu().clone() for key, value in tensors.items()})
+    for filename, content in contents.items():
+        write_atomically(folder / filename, content)
+        files[filename] = _digest(content)
+    body = (
+        {"format": FORMAT}
+        | name
+        | {
+            "provenance": provenance,
+            "quality": {str(epoch): numbers for epoch, numbers in quality.items()},
+            "files": files,
+            "history": trainer.history.to_dict(),
+        }
+    )
+    body = json.loads(_to_json(body))
+    text = json.dumps(body | {"sha256": _digest(_to_json(body))}, separators=(",", ":"), allow_nan=False)
+    write_atomically(folder / "record.json", text.encode())
+
+
+class _Judge:
+    """Scores samples of a trainer against real test images on the features of our own classifier."""
+
+    def __init__(self, dataset: str, images):
+        from helpers import quality
+        from helpers.classifier import load_classifier
+        from helpers.data import load_images
+
+        self.quality, self.real, device = quality, None, images.images.device
+        if dataset in ("mnist", "fashion_mnist") and not images.notice:
+            self.classifier = load_classifier(dataset, device)
+            real = load_images(dataset, train=False, device=device).images
+            self.real = quality.embed(real, self.classifier)
+
+    def __call__(self, trainer, parts: bool) -> dict:
+        if self.real is None:
+            return {}
+        count = QUALITY_SAMPLES // len(trainer.generators)
+        samples = trainer.sample(count=count, seed=trainer.settings.seed + 2)
+        numbers = {"mixture": self._numbers(samples.flatten(0, 1))}
+        if parts and len(trainer.generators) > 1:
+            whole = trainer.sample(count=QUALITY_SAMPLES, seed=trainer.settings.seed + 2)
+            numbers |= {f"generator {k}": self._numbers(each) for k, each in enumerate(whole, 1)}
+        return numbers
+
+    def _numbers(self, samples) -> dict:
+        numbers = self.quality.compare(self.quality.embed(samples, self.classifier), self.real)
+        return {key: _nine_digits(value) for key, value in numbers.items()}
+
+
+def load_dataset(name: str, device: str, limit: int | None = None):
+    """The image set that a record names."""
+    from helpers import data
+
+    toys = {"ring": data.ring_of_gaussians, "grid": data.grid_of_gaussians}
+    if name in toys:
+        return toys[name](device=device)
+    return data.load_images(name, device=device, limit=limit)
+
+
+def describe_environment(device: str) -> dict:
+    """What a number can depend on besides settings and seed."""
+    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else platform.machine()
+    return {
+        "device": f"{device} ({name})",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "revision": _revision(),
+    }
+
+
+def _revision() -> str:
+    """The commit that the code stands at, with "+" if helpers differs from it."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "helpers") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _is_complete(folder: Path, epochs: int) -> bool:
+    try:
+        history = read_record(folder).history
+    except RecordError:
+        return False
+    return len(history) >= epochs or history.status == "diverged"
+
+
+def _nine_digits(value: float) -> float:
+    """Enough to give back every float32 exactly, and half the length."""
+    return float(f"{value:.9g}")
+
+
+def _to_json(body: dict) -> bytes:
+    return json.dumps(body, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: one run after another, each skipped if complete and continued if begun."""
+    from helpers.systems import SYSTEMS
+
+    parser = argparse.ArgumentParser(prog="python -m helpers.records", description=main.__doc__)
+    parser.add_argument(
+        "--systems", nargs="+", default=["gan", "sngan", "psg_average", "psg_algorithm1"], choices=SYSTEMS
+    )
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    for seed in chosen.seeds:
+        for system in chosen.systems:
+            command = (
+                f"python -m helpers.records --systems {system} --dataset {chosen.dataset} --seeds {seed} "
+                f"--epochs {chosen.epochs} --device {chosen.device} --threads {chosen.threads}"
+            )
+            try:
+                folder = record(
+                    system,
+                    chosen.dataset,
+                    seed,
+                    chosen.epochs,
+                    chosen.runs,
+                    chosen.device,
+                    command,
+                    progress=sys.stderr.isatty(),
+                )
+            except RecordError as error:
+                print(f"skipped: {error}", file=sys.stderr)
+                continue
+            print(read_record(folder).describe(), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command continues from the last checkpoint")
