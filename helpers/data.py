@@ -17,6 +17,7 @@ from helpers.data_files import NotAvailable, read_split
 from helpers.session import pick_device
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+TOY_STD = 0.02  # standard deviation of each Gaussian of a toy set, in a square of side 2
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def stacked_mnist(digits: ImageSet, count: int = 60_000, seed: int = 0) -> Image
 
 
 def ring_of_gaussians(
-    count: int = 10_000, modes: int = 8, radius: float = 0.8, std: float = 0.02, seed: int = 0, device="cpu"
+    count: int = 10_000, modes: int = 8, radius: float = 0.8, std: float = TOY_STD, seed: int = 0, device="cpu"
 ) -> ImageSet:
     """Points (count, 2) around ``modes`` centres spread evenly on a circle; the label is the mode's index."""
     angles = torch.arange(check_count("modes", modes)) * (2 * math.pi / modes)
@@ -105,7 +106,7 @@ def ring_of_gaussians(
 
 
 def grid_of_gaussians(
-    count: int = 10_000, side: int = 5, extent: float = 0.8, std: float = 0.02, seed: int = 0, device="cpu"
+    count: int = 10_000, side: int = 5, extent: float = 0.8, std: float = TOY_STD, seed: int = 0, device="cpu"
 ) -> ImageSet:
     """Points (count, 2) around the ``side`` x ``side`` nodes of a square grid on [-extent, extent]."""
     ticks = torch.linspace(-extent, extent, check_count("side", side, least=2))

@@ -224,42 +224,47 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
 
 
 class _Judge:
-    """Scores samples of a trainer against real test images on the features of our own classifier."""
+    """Scores samples of a trainer: digits and garments against real test images on the features of our own classifier,
+    toy sets and stacked digits by the modes that are covered. Other sets get no scores."""
 
     def __init__(self, dataset: str, images):
-        from helpers import quality
+        from helpers import data, quality
         from helpers.classifier import load_classifier
-        from helpers.data import load_images
 
-        self.quality, self.real, device = quality, None, images.images.device
-        if dataset in ("mnist", "fashion_mnist") and not images.notice:
-            self.classifier = load_classifier(dataset, device)
-            real = load_images(dataset, train=False, device=device).images
-            self.real = quality.embed(real, self.classifier)
+        self.measure, device = None, images.images.device
+        if images.centres is not None:
+            self.measure = lambda points: quality.mode_coverage(points, images.centres, data.TOY_STD)
+        elif dataset == "stacked_mnist" and not images.notice:
+            classifier = load_classifier("mnist", device)
+            self.measure = lambda samples: quality.stacked_mode_coverage(samples, classifier)
+        elif dataset in data.TITLES and not images.notice:
+            classifier = load_classifier(dataset, device)
+            real = quality.embed(data.load_images(dataset, train=False, device=device).images, classifier)
+            self.measure = lambda samples: quality.compare(quality.embed(samples, classifier), real)
 
     def __call__(self, trainer, parts: bool) -> dict:
-        if self.real is None:
+        if self.measure is None:
             return {}
         count = QUALITY_SAMPLES // len(trainer.generators)
         samples = trainer.sample(count=count, seed=trainer.settings.seed + 2)
-        numbers = {"mixture": self._numbers(samples.flatten(0, 1))}
+        scores = {"mixture": self.measure(samples.flatten(0, 1))}
         if parts and len(trainer.generators) > 1:
             whole = trainer.sample(count=QUALITY_SAMPLES, seed=trainer.settings.seed + 2)
-            numbers |= {f"generator {k}": self._numbers(each) for k, each in enumerate(whole, 1)}
-        return numbers
-
-    def _numbers(self, samples) -> dict:
-        numbers = self.quality.compare(self.quality.embed(samples, self.classifier), self.real)
-        return {key: _nine_digits(value) for key, value in numbers.items()}
+            scores |= {f"generator {k}": self.measure(each) for k, each in enumerate(whole, 1)}
+        return {
+            part: {key: _nine_digits(value) for key, value in numbers.items()} for part, numbers in scores.items()
+        }
 
 
 def load_dataset(name: str, device: str, limit: int | None = None):
-    """The image set that a record names."""
+    """The image set that a record names; ``limit`` takes only so many of its first images."""
     from helpers import data
 
     toys = {"ring": data.ring_of_gaussians, "grid": data.grid_of_gaussians}
     if name in toys:
         return toys[name](device=device)
+    if name == "stacked_mnist":
+        return data.stacked_mnist(data.load_images("mnist", device=device))
     return data.load_images(name, device=device, limit=limit)
 
 
