@@ -72,7 +72,7 @@ def colab(remote, tmp_path, monkeypatch):
 
 
 def run_probe(notebook, folder, environment) -> str:
-    """Runs the notebook with `google.colab` loaded, as on Colab; returns where helpers and torch came from."""
+    """Runs the notebook with `google.colab` loaded, as on Colab; returns the origin of helpers and torch."""
     notebook.cells.insert(0, nbformat.v4.new_code_cell("import google.colab"))
     probe = nbformat.v4.new_code_cell(
         "import helpers, torch\nprint(helpers.__file__, torch.__file__, sep='\\n')"

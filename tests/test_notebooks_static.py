@@ -1,6 +1,7 @@
 """What strict nbval does not compare: pictures, alt text, headings, links, tags, the set-up cell.
 
-No kernel is started. Together with `pytest --nbval notebooks` it makes a stored notebook that is stale, empty or unreadable fail.
+No kernel is started. Together with `pytest --nbval notebooks` it makes a stored notebook that is
+stale, empty or unreadable fail.
 """
 
 import base64

@@ -116,9 +116,7 @@ def normalise_output(output, widgets: dict, cell_id: str) -> None:
     if text is not None:
         output.data["text/plain"] = text
     elif not {"image/png", "text/html"} & set(output.data):
-        raise SystemExit(
-            f"cell {cell_id}: this widget stores no picture, so a reader without a kernel sees nothing"
-        )
+        raise SystemExit(f"cell {cell_id}: this widget stores no picture, so a reader without a kernel sees nothing")
 
 
 def build(path: Path, profile: str, run: bool) -> None:

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from io import BytesIO
 from pathlib import Path
 
 import nbformat
@@ -16,7 +15,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import data, session, systems  # noqa: E402
+from helpers import data, figures, session, systems  # noqa: E402
 from helpers.checkpoints import write_atomically  # noqa: E402
 from tools.build_notebooks import execute, kernel_environment, normalise  # noqa: E402
 from tools.build_notebooks import write_atomically as write_notebook  # noqa: E402
@@ -58,7 +57,7 @@ def train_all(epochs: int, limit: int | None) -> list:
     histories = []
     for name in SYSTEMS:
         trainer = systems.make_trainer(name, image_set, epochs=epochs, grid_epochs=(epochs,), seed=0)
-        history = trainer.fit()
+        history = trainer.fit(progress=sys.stderr.isatty())
         save_history(name, image_set.name, history)
         print(f"{history.label}: {history.status}, {history['seconds'].sum():.0f} s", flush=True)
         if history.status == "interrupted":
@@ -75,21 +74,23 @@ def save_history(name: str, image_set: str, history) -> None:
 
 def draw(histories: list) -> None:
     """The paper's Figs 3 to 5 for these short runs."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from helpers import figures
-
     (RESULTS / "figures").mkdir(parents=True, exist_ok=True)
-    drawn = {
-        "losses": figures.losses(histories),
-        "accuracy": figures.accuracy(histories),
-        "samples": figures.sample_grids(histories),
+    for name, curves in {"losses": figures.loss_curves, "accuracy": figures.accuracy_curves}.items():
+        figure, axes = figures.new_figure(len(histories), width=14, sharey=True)
+        for history, ax in zip(histories, axes, strict=True):
+            curves(history, history.label, ax)
+        save_figure(name, figure)
+    grids = {
+        f"{history.label}, generator {k}": samples
+        for history in histories
+        for k, samples in enumerate(history.grids[len(history)], 1)
     }
-    for name, figure in drawn.items():
-        picture = BytesIO()
-        figure.savefig(picture, format="png", dpi=120)
-        write_atomically(RESULTS / "figures" / f"{name}.png", picture.getvalue())
+    title = f"Samples after {len(histories[0])} epochs"
+    save_figure("samples", figures.sample_grids(grids, title))
+
+
+def save_figure(name: str, figure) -> None:
+    write_atomically(RESULTS / "figures" / f"{name}.png", figures.to_png(figure))
 
 
 def run_notebooks(paths: list[Path]) -> list[Path]:
