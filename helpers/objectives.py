@@ -257,7 +257,8 @@ class WGANGP(_Wasserstein):
     @staticmethod
     def gradient_norms(score, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """||grad D||_2 at one random point between each pair of (N, ...) real and fake samples: (N,), differentiable."""
-        alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, generator=rng)
+        shape = (len(real), *[1] * (real.ndim - 1))
+        alpha = torch.rand(shape, device=real.device, dtype=real.dtype, generator=rng)
         between = torch.lerp(real, fake, alpha).requires_grad_()
         (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
         return gradient.flatten(1).norm(dim=1)
