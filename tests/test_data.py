@@ -163,6 +163,11 @@ def test_toy_points_stay_in_the_range_of_tanh_or_are_refused(modes, radius, std,
         assert ring.images.abs().max() <= 1 and int(ring.labels.max()) < modes
 
 
+def test_rare_far_points_are_drawn_back_into_the_range(monkeypatch):
+    monkeypatch.setattr(torch, "randn", lambda *shape, **_: torch.full(shape, 6.0))
+    assert data.ring_of_gaussians(10, modes=1, radius=0.9, std=0.02).images[:, 0].tolist() == [1.0] * 10
+
+
 @pytest.mark.parametrize("wrong", [{"std": float("nan")}, {"std": -0.1}, {"count": 0}, {"modes": 0}])
 def test_bad_toy_arguments_are_named(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
