@@ -55,10 +55,10 @@ def test_real_set_loads_in_about_a_second():
     data.load_images("mnist", train=False, limit=1)
     best = float("inf")
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         data.load_images("mnist")
-        best = min(best, time.perf_counter() - start)
-    assert best < 3, f"{best:.2f} s; 0.6 s on an idle core"
+        best = min(best, time.process_time() - start)
+    assert best < 3, f"{best:.2f} s of processor time; 0.6 to 1.0 s are usual"
 
 
 @needs_real_data
