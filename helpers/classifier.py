@@ -31,17 +31,16 @@ def weights_path(dataset: str, folder: Path = WEIGHTS_FOLDER) -> Path:
     return Path(folder) / f"classifier_{dataset.removesuffix('_mnist')}.safetensors"
 
 
-def _convolution(channels_in: int, channels_out: int) -> nn.Sequential:
+def _convolution(channels_in: int, channels_out: int, kernel_size: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
+        nn.Conv2d(channels_in, channels_out, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
-        nn.MaxPool2d(2),
     )
 
 
 class Classifier(nn.Module):
-    """Three convolutions, then 64 features, then 10 class logits. Images are (N, 1, 28, 28) in [-1, 1]."""
+    """Three strided convolutions, 64 features, 10 class logits. Images are (N, 1, 28, 28) in [-1, 1]."""
 
     feature_dim = 64
     classes = 10
@@ -49,11 +48,11 @@ class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _convolution(1, 16),
-            _convolution(16, 32),
-            _convolution(32, 64),
+            _convolution(1, 16, kernel_size=5),
+            _convolution(16, 32, kernel_size=3),
+            _convolution(32, 64, kernel_size=3),
             nn.Flatten(),
-            nn.Linear(64 * 3 * 3, self.feature_dim),
+            nn.Linear(64 * 4 * 4, self.feature_dim),
             nn.ReLU(),
         )
         self.head = nn.Linear(self.feature_dim, self.classes)
@@ -124,9 +123,7 @@ def load_classifier(dataset="mnist", device="cpu", folder: Path = WEIGHTS_FOLDER
             facts = json.loads((file.metadata() or {})["facts"])
             classifier.load_state_dict(load_file(path))
     except (SafetensorError, KeyError, json.JSONDecodeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} does not hold the weights of this classifier ({error}). {remedy}"
-        ) from error
+        raise ValueError(f"{path} does not hold the weights of this classifier ({error}). {remedy}") from error
     if facts.get("dataset") != dataset:
         raise ValueError(f"{path} was trained for {facts.get('dataset')!r}, not for {dataset!r}. {remedy}")
     classifier.facts = facts
@@ -165,8 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 1),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "command": "python -m helpers.classifier "
-        + shlex.join(sys.argv[1:] if arguments is None else arguments),
+        "command": "python -m helpers.classifier " + shlex.join(sys.argv[1:] if arguments is None else arguments),
     }
     path = weights_path(chosen.dataset, chosen.folder)
     save_classifier(classifier, path, facts)

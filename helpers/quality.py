@@ -13,9 +13,7 @@ import torch
 from torch import Tensor, nn
 
 NEIGHBOURS = 5
-STRAY = (
-    10  # a mode with less than one tenth of its fair share is not covered: those samples may be stray ones
-)
+STRAY = 10  # a mode with less than one tenth of its fair share is not covered: those samples may be stray ones
 
 
 def _check_finite(values: Tensor, what: str) -> None:
@@ -77,9 +75,7 @@ def fid(features: Tensor, real_features: Tensor) -> float:
     return metric.compute().item()
 
 
-def kid(
-    features: Tensor, real_features: Tensor, *, subsets: int = 20, subset_size: int = 1000, seed: int = 0
-) -> float:
+def kid(features: Tensor, real_features: Tensor, *, subsets: int = 20, subset_size: int = 1000, seed: int = 0) -> float:
     """Squared maximum mean discrepancy with the kernel (x·y / F + 1)³, the mean over random subsets.
 
     Bińkowski et al. 2018, arXiv:1801.01401. Unbiased, so it may fall below zero.
@@ -104,9 +100,7 @@ def _check_pair(features: Tensor, real_features: Tensor, least: int) -> None:
             raise ValueError(f"The {what} must be (N, F) with N >= {least}, not {tuple(values.shape)}.")
         _check_finite(values, what)
     if features.shape[1] != real_features.shape[1]:
-        raise ValueError(
-            f"Feature widths differ: {features.shape[1]} generated, {real_features.shape[1]} real."
-        )
+        raise ValueError(f"Feature widths differ: {features.shape[1]} generated, {real_features.shape[1]} real.")
 
 
 def _radii(features: Tensor, k: int, block: int) -> Tensor:
@@ -115,9 +109,7 @@ def _radii(features: Tensor, k: int, block: int) -> Tensor:
     return torch.cat([d.kthvalue(k + 1, dim=1).values for d in distances])
 
 
-def prdc(
-    features: Tensor, real_features: Tensor, *, k: int = NEIGHBOURS, block: int = 1000
-) -> dict[str, float]:
+def prdc(features: Tensor, real_features: Tensor, *, k: int = NEIGHBOURS, block: int = 1000) -> dict[str, float]:
     """Precision, recall, density and coverage from balls that reach to the k-th nearest neighbour.
 
     - precision: share of generated points inside at least one ball around a real point (are they realistic?)
@@ -201,9 +193,7 @@ def quality(samples: Tensor, real: Tensor, classifier) -> dict[str, float]:
 def floor(real: Tensor, other_real: Tensor, classifier) -> dict[str, float]:
     """`quality` of real images against other real images: what a perfect generator would score."""
     if real.shape == other_real.shape and torch.equal(real, other_real):
-        raise ValueError(
-            "The floor needs two different sets of real images, such as test and training images."
-        )
+        raise ValueError("The floor needs two different sets of real images, such as test and training images.")
     return quality(real, other_real, classifier)
 
 

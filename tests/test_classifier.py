@@ -53,9 +53,7 @@ def test_shipped_weights_reach_their_stated_accuracy_on_the_real_test_images(dat
 def test_training_learns_and_repeats_and_leaves_the_global_random_state_alone():
     images, labels = blobs()
     state = torch.get_rng_state()
-    first, again = (
-        c.train_classifier(images, labels, epochs=6, batch_size=32, seed=3).state_dict() for _ in range(2)
-    )
+    first, again = (c.train_classifier(images, labels, epochs=6, batch_size=32, seed=3).state_dict() for _ in range(2))
     other = c.train_classifier(images, labels, epochs=6, batch_size=32, seed=4)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(first[name], again[name]) for name in first)
