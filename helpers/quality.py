@@ -106,7 +106,7 @@ def _check_pair(features: Tensor, real_features: Tensor, least: int) -> None:
 def _radii(features: Tensor, k: int, block: int) -> Tensor:
     """Distance (N,) of each point (N, F) to its k-th nearest neighbour in the set, itself not counted."""
     distances = (torch.cdist(rows, features) for rows in features.split(block))
-    return torch.cat([d.kthvalue(k + 1, dim=1).values for d in distances])
+    return torch.cat([d.topk(k + 1, dim=1, largest=False).values[:, -1] for d in distances])
 
 
 def prdc(features: Tensor, real_features: Tensor, *, k: int = NEIGHBOURS, block: int = 1000) -> dict[str, float]:
@@ -190,8 +190,22 @@ def quality(samples: Tensor, real: Tensor, classifier) -> dict[str, float]:
     return compare(embed(samples, classifier), embed(real, classifier))
 
 
+def two_real_sets(images: Tensor, count: int = 10_000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two disjoint random sets of `count` images each: the first to compare with, the second for the `floor`.
+
+    Random, because MNIST's files are ordered by writer: its first 10,000 images differ measurably from the next.
+    """
+    if 2 * count > len(images):
+        raise ValueError(f"Two disjoint sets of {count} need {2 * count} images; there are {len(images)}.")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
+    return images[order[:count]], images[order[count : 2 * count]]
+
+
 def floor(real: Tensor, other_real: Tensor, classifier) -> dict[str, float]:
-    """`quality` of real images against other real images: what a perfect generator would score."""
+    """`quality` of real images against other real images: what a perfect generator would score.
+
+    Take both from `two_real_sets`. Raises ValueError where the two are the same set.
+    """
     if real.shape == other_real.shape and torch.equal(real, other_real):
         raise ValueError("The floor needs two different sets of real images, such as test and training images.")
     return quality(real, other_real, classifier)
