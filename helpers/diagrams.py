@@ -1,0 +1,88 @@
+"""Drawings that are not curves: the systems as boxes and arrows, Algorithm 1 as a decision, intervals side by side.
+
+Like ``figures`` it returns matplotlib Figures, reads no file and trains nothing. Solid arrows carry data, dashed ones
+carry a loss back to the network it updates.
+"""
+
+from matplotlib.figure import Figure
+
+from helpers.figures import BLACK, COLOURS, new_figure
+
+PALE = {"data": "#FFF3D6", "generator": "#DCEBF7", "discriminator": "#F9DFCF", "loss": "#FFFFFF"}
+
+
+def draw_boxes(ax, boxes: dict[str, tuple], arrows: list[tuple]) -> None:
+    """Boxes joined by arrows, on an axes of which only x from 0 to 10 is fixed.
+
+    boxes: name -> (x, y, text, kind), x and y of the centre, kind a key of PALE
+    arrows: (from, to, text, curvature); a curvature other than 0 bends the arrow and draws it dashed
+    """
+    patches = {}
+    for name, (x, y, text, kind) in boxes.items():
+        frame = {"boxstyle": "round,pad=0.45", "facecolor": PALE[kind], "edgecolor": BLACK}
+        patches[name] = ax.text(x, y, text, ha="center", va="center", fontsize=9, bbox=frame, zorder=3)
+    ax.figure.canvas.draw()  # the frames get their sizes here
+    for start, end, text, curvature in arrows:
+        style = {
+            "arrowstyle": "-|>",
+            "color": BLACK,
+            "linewidth": 1.2,
+            "mutation_scale": 12,
+            "shrinkA": 1,
+            "shrinkB": 1,
+        }
+        style |= {"patchA": patches[start].get_bbox_patch(), "patchB": patches[end].get_bbox_patch()}
+        if curvature:
+            style |= {"connectionstyle": f"arc3,rad={curvature}", "linestyle": (0, (4, 3)), "color": COLOURS[1]}
+        (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
+        ax.annotate("", (x1, y1), (x0, y0), arrowprops=style, zorder=2)
+        if text:
+            ax.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.12, text, ha="center", va="bottom", fontsize=8)
+    ax.set_axis_off()
+
+
+def architecture(count: int, title: str, spectral: bool = False) -> Figure:
+    """GAN or SNGAN (count = 1) or PSG-GAN with ``count`` generators: what goes where, and what a loss updates.
+
+    Drawn after Figs 1 and 2 of the PSG-GAN paper.
+    """
+    fig, ax = new_figure(width=9, height=1.5 + 0.85 * count)
+    norm = "\nspectral norm\nin every layer" if spectral else ""
+    middle = (count + 1) / 2
+    boxes = {
+        "x": (0.6, 0, "real images\n$x$", "data"),
+        "d": (6.4, middle / 2, "Discriminator\n$D$" + norm, "discriminator"),
+        "loss": (9.2, middle / 2, "which is real?\n$\\Rightarrow$ losses", "loss"),
+    }
+    arrows = [("x", "d", "", 0), ("d", "loss", "scores", 0), ("loss", "d", "", 0.45)]
+    for k in range(1, count + 1):
+        number, y = (f"_{k}" if count > 1 else ""), count + 1 - k
+        boxes |= {
+            f"z{k}": (0.6, y, f"latents $z{number}$", "data"),
+            f"g{k}": (2.7, y, f"Generator $G{number}$", "generator"),
+            f"f{k}": (4.5, y, f"fakes $G{number}(z{number})$", "data"),
+        }
+        arrows += [(f"z{k}", f"g{k}", "", 0), (f"g{k}", f"f{k}", "", 0), (f"f{k}", "d", "", 0)]
+        arrows += [("loss", f"g{k}", "", 0.3 if k == 1 else 0.22)]
+    draw_boxes(ax, boxes, arrows)
+    ax.set(title=title, xlim=(-0.4, 10.2), ylim=(-0.6, count + 1.1))
+    return fig
+
+
+def algorithm1(title: str) -> Figure:
+    """Algorithm 1 of the PSG-GAN paper for two generators: who wins the triple, who is updated."""
+    fig, ax = new_figure(width=9, height=3.1)
+    boxes = {"ask": (5, 2.5, "scores of $x$, $G_1(z_1)$, $G_2(z_2)$:  which is the highest?", "discriminator")}
+    cases = (
+        ("$G_1(z_1)$", "update $G_2$ and $D$"),
+        ("$G_2(z_2)$", "update $G_1$ and $D$"),
+        ("$x$", "update $G_1$ and $G_2$\nwith their average loss\n($D$: not named)"),
+    )
+    arrows = []
+    for k, (winner, update) in enumerate(cases):
+        x = 1.5 + 3.5 * k
+        boxes |= {f"w{k}": (x, 1.5, winner, "data"), f"u{k}": (x, 0.3, update, "generator")}
+        arrows += [("ask", f"w{k}", "", 0), (f"w{k}", f"u{k}", "", 0)]
+    draw_boxes(ax, boxes, arrows)
+    ax.set(title=title, xlim=(0, 10), ylim=(-0.4, 2.9))
+    return fig
