@@ -81,6 +81,15 @@ def resize(image_set: ImageSet, size: int) -> ImageSet:
     return replace(image_set, images=images)
 
 
+def pad(image_set: ImageSet, size: int) -> ImageSet:
+    """The same set with a black frame (-1) around its float images: (N, C, size, size), no pixel changed."""
+    size, side = check_count("size", size), image_set.images.shape[-1]
+    if size < side or (size - side) % 2:
+        raise ValueError(f"size={size!r}; allowed: {side} or more, by an even number of pixels")
+    frame = [(size - side) // 2] * 4
+    return replace(image_set, images=torch.nn.functional.pad(image_set.images, frame, value=-1.0))
+
+
 def stacked_mnist(digits: ImageSet, count: int = 60_000, seed: int = 0) -> ImageSet:
     """Colour images of three random digits, one a channel: a set with 1,000 known modes.
 

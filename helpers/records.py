@@ -225,13 +225,14 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
 
 class _Judge:
     """Scores samples of a trainer: digits and garments against real test images on the features of our own classifier,
-    toy sets and stacked digits by the modes that are covered. Other sets get no scores."""
+    toy sets and stacked digits by the modes that are covered, faces against photographs that are held out.
+    Other sets get no scores."""
 
     def __init__(self, dataset: str, images):
         from helpers import data, quality
         from helpers.classifier import load_classifier
 
-        self.measure, device = None, images.images.device
+        self.measure, self.count, device = None, QUALITY_SAMPLES, images.images.device
         if images.centres is not None:
             self.measure = lambda points: quality.mode_coverage(points, images.centres, data.TOY_STD)
         elif dataset == "stacked_mnist" and not images.notice:
@@ -241,19 +242,24 @@ class _Judge:
             classifier = load_classifier(dataset, device)
             real = quality.embed(data.load_images(dataset, train=False, device=device).images, classifier)
             self.measure = lambda samples: quality.compare(quality.embed(samples, classifier), real)
+        elif dataset == "fashion_mnist32" and not images.notice:
+            garments = _Judge("fashion_mnist", images)
+            self.measure = lambda samples: garments.measure(samples[:, :, 2:-2, 2:-2])  # without the frame
+        elif dataset.startswith("faces"):
+            from helpers.faces import HELD_OUT, face_judge
+
+            self.measure, self.count = face_judge(images.images.shape[-1], device), HELD_OUT
 
     def __call__(self, trainer, parts: bool) -> dict:
         if self.measure is None:
             return {}
-        count = QUALITY_SAMPLES // len(trainer.generators)
+        count = self.count // len(trainer.generators)
         samples = trainer.sample(count=count, seed=trainer.settings.seed + 2)
         scores = {"mixture": self.measure(samples.flatten(0, 1))}
         if parts and len(trainer.generators) > 1:
-            whole = trainer.sample(count=QUALITY_SAMPLES, seed=trainer.settings.seed + 2)
+            whole = trainer.sample(count=self.count, seed=trainer.settings.seed + 2)
             scores |= {f"generator {k}": self.measure(each) for k, each in enumerate(whole, 1)}
-        return {
-            part: {key: _nine_digits(value) for key, value in numbers.items()} for part, numbers in scores.items()
-        }
+        return {part: {key: _nine_digits(value) for key, value in numbers.items()} for part, numbers in scores.items()}
 
 
 def load_dataset(name: str, device: str, limit: int | None = None):
@@ -265,6 +271,12 @@ def load_dataset(name: str, device: str, limit: int | None = None):
         return toys[name](device=device)
     if name == "stacked_mnist":
         return data.stacked_mnist(data.load_images("mnist", device=device))
+    if name == "fashion_mnist32":
+        return data.pad(data.load_images("fashion_mnist", device=device, limit=limit), 32)
+    if name in ("faces32", "faces64", "faces128"):
+        from helpers.faces import load_faces_split
+
+        return load_faces_split(int(name.removeprefix("faces")), device=device, limit=limit)
     return data.load_images(name, device=device, limit=limit)
 
 

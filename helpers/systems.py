@@ -49,6 +49,21 @@ def energy_networks(power: int):
     )
 
 
+def conv_networks(norm: str = "batch", spectral: bool = False):
+    """One convolutional generator and critic for images of 32, 64 or 128 pixels, 16 channels next to the image."""
+
+    def make(data_shape, classes):
+        from helpers.conv_networks import ConvCritic, ConvGenerator
+
+        generator = ConvGenerator(data_shape=data_shape, width=16, norm=norm)
+        return [generator], ConvCritic(data_shape, width=16, spectral=spectral)
+
+    return make
+
+
+# Gulrajani et al. 2017 for images; the source of notebook 06 names WGAN-GP and Adam, and none of these numbers
+CONV_SETTINGS = {"learning_rate": 1e-4, "betas": (0.0, 0.9), "critic_steps": 5, "batch_size": 64}
+
 PSG, GAN, Hinge = objectives.PSG, objectives.GAN, objectives.Hinge
 
 SYSTEMS = {
@@ -89,6 +104,16 @@ SYSTEMS = {
     ),
     "ebgan": System("EBGAN", energy_networks(power=2), objectives.EBGAN),
     "began": System("BEGAN", energy_networks(power=1), objectives.BEGAN),
+    # Notebook 06: WGAN-GP with convolutions, in the source's four variants ...
+    "conv_original": System("original", conv_networks(), objectives.WGANGP, CONV_SETTINGS),
+    "conv_sn": System("SN", conv_networks(spectral=True), objectives.WGANGP, CONV_SETTINGS),
+    "conv_adain": System("AdaIN", conv_networks("adain"), objectives.WGANGP, CONV_SETTINGS),
+    "conv_both": System("SN + AdaIN", conv_networks("adain", True), objectives.WGANGP, CONV_SETTINGS),
+    # ... and without the penalty, whose weight of 0 keeps its gradient norms among the measures
+    "conv_sn_alone": System(
+        "SN, no penalty", conv_networks(spectral=True), lambda: objectives.WGANGP(weight=0.0), CONV_SETTINGS
+    ),
+    "conv_neither": System("neither", conv_networks(), lambda: objectives.WGANGP(weight=0.0), CONV_SETTINGS),
 }
 
 
