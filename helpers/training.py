@@ -376,7 +376,7 @@ def _check_data(generators, discriminator, images, labels, settings) -> None:
     if len(images) < settings.batch_size:
         raise ValueError(f"batch_size={settings.batch_size}; allowed: at most the number of images, {len(images)}")
     low, high = (bound.item() for bound in images.aminmax())  # one pass without copies; NaN if any value is
-    in_range = images.is_floating_point() and -1 - 1e-4 <= low and high <= 1 + 1e-4
+    in_range = images.is_floating_point() and max(-low, high) <= 1 + 1e-4
     if images.dtype != torch.uint8 and not in_range:
         raise ValueError(f"images: {images.dtype} from {low:.3g} to {high:.3g}; allowed: float in [-1, 1] or uint8")
     shape = tuple(images.shape[1:])
