@@ -1,0 +1,177 @@
+"""Recorded runs: what is written is read back, what is damaged is named, and a killed recorder loses nothing."""
+
+import json
+import os
+import random
+import signal
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import records
+from helpers.records import RecordError, load_runs, read_record, record
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def make(runs, epochs=4, seed=0, system="psg_algorithm1", **settings):
+    settings = {"batch_size": 2000, "every": 0.0, "progress": False} | settings
+    return record(system, "ring", seed, epochs, runs, **settings)
+
+
+def contents(folder):
+    """Everything in a record that must not depend on how often it was interrupted."""
+    read = read_record(folder)
+    history = read.history.to_dict()
+    history["columns"].pop("seconds")
+    return history, read.quality, read.history.grids, (read.weights() if read.seed == 0 else {})
+
+
+def assert_same(one, other):
+    assert one[:2] == other[:2]
+    assert all(np.array_equal(one[2][epoch], other[2][epoch]) for epoch in one[2] | other[2])
+    assert all(torch.equal(one[3][name], other[3][name]) for name in one[3] | other[3])
+
+
+def test_a_record_says_what_it_is_and_how_to_repeat_it(tmp_path):
+    read = read_record(make(tmp_path))
+    assert len(read.history) == 4 and read.history.status == "complete"
+    assert set(read.history.grids) == {1, 2, 4} and read.history.grids[4].shape == (2, 36, 2)
+    assert read.history.settings["objective"] == {
+        "name": "PSG", "fakes": "average", "rule": "algorithm1", "per": "sample", "update_d": "always"
+    }  # fmt: skip
+    assert {"command", "date", "device", "threads", "torch", "python", "revision", "seconds"} <= set(read.provenance)
+    assert "--systems psg_algorithm1 --dataset ring --seeds 0 --epochs 4" in read.provenance["command"]
+    assert set(read.final_quality()) >= {"modes_covered", "high_quality"}
+    assert set(read.quality[4]) == {"mixture", "generator 1", "generator 2"}
+    assert "seed 0: 4 epochs, complete" in read.describe()
+
+
+def test_recording_again_gives_the_same_numbers(tmp_path):
+    assert_same(contents(make(tmp_path / "a")), contents(make(tmp_path / "b")))
+
+
+def test_a_complete_record_is_not_trained_again_and_a_longer_one_replaces_it(tmp_path):
+    folder = make(tmp_path)
+    written = (folder / "record.json").stat().st_mtime_ns
+    make(tmp_path, epochs=3)
+    assert (folder / "record.json").stat().st_mtime_ns == written
+    make(tmp_path, epochs=5)
+    assert len(read_record(folder).history) == 5
+    assert not (folder / "checkpoint.pt").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork to kill a recorder quickly")
+def test_a_recorder_killed_twenty_times_ends_with_the_undisturbed_record(tmp_path):
+    undisturbed = contents(make(tmp_path / "undisturbed", epochs=8))
+    start = time.perf_counter()
+    make(tmp_path / "timed", epochs=8, seed=1)
+    whole = time.perf_counter() - start
+    moments, killed = random.Random(0), 0
+    while killed < 20:
+        child = os.fork()
+        if child == 0:
+            make(tmp_path / "killed", epochs=8)
+            os._exit(0)
+        time.sleep(moments.uniform(0, 0.3 * whole))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        killed += 1
+        for found in (tmp_path / "killed").rglob("record.json"):
+            read_record(found.parent)  # if it is there, it is whole
+    assert_same(undisturbed, contents(make(tmp_path / "killed", epochs=8)))
+
+
+@pytest.mark.parametrize("name", ["record.json", "grids.npz"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "bit flipped", "foreign"])
+def test_a_damaged_record_is_named_and_left_out(tmp_path, name, damage):
+    make(tmp_path, epochs=1, seed=1)
+    folder = make(tmp_path, epochs=1, seed=2)
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "bit flipped":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(RecordError, match="seed2"):
+        read_record(folder)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = load_runs("psg_algorithm1", "ring", runs=tmp_path)
+    assert [r.seed for r in found] == [1]
+    if (name, damage) != ("record.json", "missing"):  # then it is simply not recorded yet
+        assert any("seed2" in str(w.message) for w in caught)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    folder = make(tmp_path, epochs=1, seed=1)
+    path = folder / "record.json"
+    whole, places = path.read_bytes(), random.Random(1)
+    for _ in range(60):
+        content = bytearray(whole)
+        content[places.randrange(len(whole))] ^= 1 << places.randrange(7)
+        path.write_bytes(content)
+        with pytest.raises(RecordError):
+            read_record(folder)
+
+
+def test_a_pickle_in_place_of_the_grids_runs_no_code(tmp_path):
+    folder = make(tmp_path, epochs=1, seed=1)
+    marker = tmp_path / "executed"
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    np.save(folder / "grids.npz", np.array([Payload()], dtype=object), allow_pickle=True)
+    (folder / "grids.npz.npy").replace(folder / "grids.npz")
+    body = json.loads((folder / "record.json").read_text())
+    body["files"]["grids.npz"] = records._digest((folder / "grids.npz").read_bytes())
+    body.pop("sha256")
+    body["sha256"] = records._digest(records._to_json(body))  # a forger can compute checksums, too
+    (folder / "record.json").write_text(json.dumps(body))
+    with pytest.raises(RecordError):
+        read_record(folder)
+    assert not marker.exists()
+
+
+def test_only_one_process_records_a_run(tmp_path):
+    from filelock import FileLock
+
+    folder = tmp_path / "ring" / "psg_algorithm1" / "seed0"
+    folder.mkdir(parents=True)
+    with FileLock(folder / "lock"), pytest.raises(RecordError, match="another process"):
+        make(tmp_path)
+
+
+def test_weights_are_kept_for_seed_zero_only(tmp_path):
+    assert any(name.startswith("generators.1.") for name in read_record(make(tmp_path, epochs=1)).weights())
+    with pytest.raises(RecordError, match="seed 0 only"):
+        read_record(make(tmp_path, epochs=1, seed=1)).weights()
+
+
+def test_the_command_line_records_and_reports(tmp_path, capsys):
+    arguments = ["--systems", "gan", "--dataset", "ring", "--seeds", "3", "--epochs", "1", "--runs", str(tmp_path)]
+    records.main(arguments)
+    assert "GAN, seed 3: 1 epochs, complete" in capsys.readouterr().out
+    assert load_runs("gan", "ring", runs=tmp_path)[0].seed == 3
+
+
+def test_the_kept_records_can_all_be_read():
+    folders = [path.parent for path in records.RUNS.rglob("record.json")]
+    for folder in folders:
+        read = read_record(folder)
+        assert read.history.status in ("complete", "diverged") and len(read.history) >= 1
+    size = sum(path.stat().st_size for path in records.RUNS.rglob("*") if path.is_file() and "checkpoint" not in path.name)
+    assert size < 25e6
