@@ -139,8 +139,8 @@ def fine_detail(images: Tensor, batch_size: int = 500) -> float:
     return (total / len(images)) ** 0.5
 
 
-def face_judge(size: int, device="cpu"):
-    """A function that scores samples (N, 3, size, size) against the held-out photographs; compare equal N only.
+def face_judge(size: int, device="cpu", encoder: Encoder | None = None):
+    """A function that scores images (N, 3, size, size) against the held-out photographs; compare equal N only.
 
     - fid, precision, recall, density, coverage: see helpers.quality, here on the encoder's features
     - detail: fine detail as a share of that of the photographs; 1 is as much as they have
@@ -148,7 +148,7 @@ def face_judge(size: int, device="cpu"):
     from helpers import quality
 
     photographs = load_faces_split(size, train=False, device=device).images
-    encoder = load_encoder(device)
+    encoder = encoder or load_encoder(device)
     real, real_detail = features(photographs, encoder), fine_detail(photographs)
 
     def judge(samples: Tensor) -> dict[str, float]:
@@ -156,6 +156,14 @@ def face_judge(size: int, device="cpu"):
         return {"fid": quality.fid(found, real), **quality.prdc(found, real), "detail": detail}
 
     return judge
+
+
+def floor(encoder: Encoder, seed: int = 0) -> dict[str, float]:
+    """What training photographs score, 2,000 at random: no generator can be expected to do better."""
+    device = next(encoder.parameters()).device
+    images = load_faces_split(SIDE, device=device).images
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:HELD_OUT].to(device)
+    return face_judge(SIDE, device, encoder)(images[chosen])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -169,19 +177,21 @@ def main(arguments: list[str] | None = None) -> None:
     faces = load_faces_split(SIDE, device=chosen.device)
     started = time.perf_counter()
     encoder, loss = train_encoder(faces.images, epochs=chosen.epochs, seed=chosen.seed)
+    seconds = time.perf_counter() - started
     facts = {
         "dataset": faces.name,
         "training_images": len(faces.images),
         "settings": {"epochs": chosen.epochs, "seed": chosen.seed},
         "reconstruction_error": round(loss, 5),
+        "floor": {name: round(value, 4) for name, value in floor(encoder).items()},
         "device": chosen.device,
         "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(seconds, 1),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "command": "python -m helpers.faces " + shlex.join(sys.argv[1:] if arguments is None else arguments),
     }
     save_classifier(encoder, chosen.folder / FILE_NAME, facts)
-    print(f"{FILE_NAME}: mean squared error {loss:.4f} per pixel after {facts['seconds']:.0f} s")
+    print(f"{FILE_NAME}: mean squared error {loss:.4f} per pixel after {seconds:.0f} s")
 
 
 if __name__ == "__main__":
