@@ -4,10 +4,13 @@ Like ``figures`` it returns matplotlib Figures, reads no file and trains nothing
 carry a loss back to the network it updates.
 """
 
+from math import isnan
+
 from matplotlib.figure import Figure
 
-from helpers.figures import BLACK, COLOURS, new_figure
+from helpers.figures import BLACK, COLOURS, line_style, new_figure
 
+MARKS = "osD^vP*Xhd<>"
 PALE = {"data": "#FFF3D6", "generator": "#DCEBF7", "discriminator": "#F9DFCF", "loss": "#FFFFFF"}
 
 
@@ -85,4 +88,37 @@ def algorithm1(title: str) -> Figure:
         arrows += [("ask", f"w{k}", "", 0), (f"w{k}", f"u{k}", "", 0)]
     draw_boxes(ax, boxes, arrows)
     ax.set(title=title, xlim=(0, 10), ylim=(-0.4, 2.9))
+    return fig
+
+
+def intervals(groups: dict, measure: str, ax=None, title: str | None = None) -> Figure:
+    """Means with their 95 % intervals, one row each; a hollow mark without a bar is a single seed.
+
+    groups: name -> an object with mean, low and high (``claims.Interval``); rows whose mean is NaN stay empty
+    """
+    fig, ax = new_figure(width=6, height=1.2 + 0.3 * len(groups)) if ax is None else (ax.figure, ax)
+    known = {name: each.mean for name, each in groups.items() if not isnan(each.mean)}
+    for index, each in enumerate(groups.values()):
+        alone = isnan(each.low)
+        ax.plot([each.low, each.high], [index, index], **line_style(index))
+        colour = COLOURS[index % len(COLOURS)]
+        ax.plot(each.mean, index, "o", color=colour, markerfacecolor="white" if alone else colour)
+    title = title or (f"Lowest: {min(known, key=known.get)}" if known else "Not measured")
+    ax.set(title=title, xlabel=measure, yticks=range(len(groups)), yticklabels=list(groups))
+    ax.invert_yaxis()
+    return fig
+
+
+def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> Figure:
+    """One mark per name at the means of two measures, with the 95 % interval of the second as a bar.
+
+    across, up: name -> an object with mean, low and high (``claims.Interval``)
+    """
+    fig, ax = new_figure(width=8, height=4.2)
+    for index, (name, x) in enumerate(across.items()):
+        colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
+        ax.plot(x.mean, up[name].mean, mark, color=colour, markersize=8, label=name)
+        ax.vlines(x.mean, up[name].low, up[name].high, color=colour, linewidth=1)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig

@@ -1,0 +1,450 @@
+"""The PSG-GAN paper's claims, judged by recorded runs: every number and every verdict is computed here from records.
+
+A ``Table`` holds one number per system, seed and measure, all after the same epoch. Claims compare systems in it,
+paired by seed, and each reading of a claim gets a verdict by one rule: its 95 % interval lies inside the region in
+which the claim would be true (holds), outside of it (does not hold), or across its border (undecided).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+from math import exp, inf, isnan, log, nan
+
+import numpy as np
+
+from helpers import metrics, records
+from helpers.history import History
+
+MAIN = ("gan", "sngan", "psg_average", "psg_algorithm1")
+LEAST_SEEDS = 3  # fewer give no verdict: an interval from two seeds is wider than anything worth saying
+BANDS = (0.05, 0.1, 0.2)
+PAPER_EPOCHS = 125  # where the paper sees SNGAN converge; shorter runs cannot show it
+HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
+NO_SEEDS, TOO_SHORT, NOT_MEASURED = "not enough seeds yet", "runs too short", "not measured"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % interval (Student's t); low and high are NaN for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    @classmethod
+    def of(cls, values) -> "Interval":
+        values = np.asarray([value for value in values if not isnan(value)], dtype=float)
+        return cls(*metrics.across_seeds(values), len(values)) if len(values) else cls(nan, nan, nan, 0)
+
+    def map(self, function: Callable[[float], float]) -> "Interval":
+        """The interval of an increasing or decreasing function of the mean."""
+        low, high = sorted((function(self.low), function(self.high)))
+        return Interval(function(self.mean), low, high, self.seeds)
+
+    def __str__(self) -> str:
+        if not self.seeds:
+            return "—"
+        shown = f"{self.mean:.3g}"
+        return shown if isnan(self.low) else f"{shown} [{self.low:.3g}, {self.high:.3g}]"
+
+
+# ---- from records to one number per system, seed and measure --------------------------------------------------------
+
+
+def read_all(dataset: str = "mnist", runs=records.RUNS) -> dict[str, list[records.Record]]:
+    """All readable records of a data set: system -> records by seed. Systems without any are left out."""
+    from helpers.systems import SYSTEMS
+
+    found = {system: records.load_runs(system, dataset, runs=runs) for system in SYSTEMS}
+    return {system: each for system, each in found.items() if each}
+
+
+def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: int = LEAST_SEEDS) -> int:
+    """The most epochs that ``seeds`` runs of each of these systems have (or all its runs, where it has fewer)."""
+    lengths = [sorted((len(run.history) for run in runs[s]), reverse=True)[:seeds] for s in systems if s in runs]
+    return min((each[-1] for each in lengths), default=0)
+
+
+def first_epochs(history: History, epochs: int) -> History:
+    """The history as it stood after so many epochs."""
+    events = [event for event in history.events if event["epoch"] <= epochs]
+    return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
+
+
+def curves(runs: dict[str, list[records.Record]], epochs: int, systems=MAIN) -> dict[str, list[History]]:
+    """The first so many epochs of every run that has them: the system's label -> histories by seed."""
+    found = {s: [r.history for r in runs.get(s, ()) if len(r.history) >= epochs] for s in systems}
+    return {each[0].label: [first_epochs(history, epochs) for history in each] for each in found.values() if each}
+
+
+def measure(record: records.Record, epochs: int) -> dict[str, float]:
+    """Every number about one run after so many epochs; "final" values are means over the last fifth of them.
+
+    Quality belongs to the last epoch up to there at which the recorder measures it; NaN where it did not.
+    """
+    history, final = first_epochs(record.history, epochs), metrics.final_level
+    has, k = set(history.columns), history.generators
+    numbers = {
+        "final_d_loss": final(history["d_loss"]),
+        "final_g_loss": final(history["g_loss"]),
+        "gap": final(metrics.gap(history)),
+        "gap_halved": final(metrics.gap(history, halved=True)),
+        "distance": final(metrics.distance_to_equilibrium(history)),
+        "oscillation_d": metrics.oscillation(history["d_loss"]),
+        "oscillation_g": metrics.oscillation(history["g_loss"]),
+        "pick_accuracy": final(history["pick_accuracy"]),
+        "d_real": final(history["d_real"]) if "d_real" in has else nan,
+        "seconds": float(np.median(history["seconds"])),
+        "collapsed": float(any(event["kind"] == "collapsed" for event in history.events)),
+        "won": float(any(event["kind"] == "discriminator_won" for event in history.events)),
+    }
+    if {"accuracy_real", "accuracy_fake"} <= has:
+        numbers["binary_accuracy"] = final(history["accuracy_real"] + history["accuracy_fake"]) / 2
+        numbers["accuracy_of_all"] = final(history["accuracy_real"] + k * history["accuracy_fake"]) / (1 + k)
+    for curve in ("d_loss", "pick_accuracy"):
+        for band in BANDS:
+            epoch = metrics.convergence_epoch(history[curve], band)
+            # A run that never settles counts as settling after its end: a bound, and no run is left out.
+            numbers[f"convergence of {curve}, band {band:.0%}"] = float(epoch or epochs + 1)
+    known = [epoch for epoch in (*records.GRID_EPOCHS, len(record.history)) if epoch <= epochs]
+    return numbers | record.quality.get(max(known), {}).get("mixture", {})
+
+
+def generator_parts(record: records.Record) -> list[str] | None:
+    """FID of each generator, FID of the mixture, and the divergence of the generators' class histograms (nats).
+
+    The divergence is Jensen-Shannon's for K generators: entropy of the mean histogram less the mean entropy.
+    """
+    last = record.quality.get(max(record.quality, default=0), {})
+    parts = [numbers for name, numbers in last.items() if name.startswith("generator")]
+    if not parts:
+        return None
+    shares = np.array([[part[f"share_{digit}"] for digit in range(10)] for part in parts])
+    divergence = _entropy(shares.mean(0)) - np.mean([_entropy(each) for each in shares])
+    return [", ".join(f"{part['fid']:.3g}" for part in parts), f"{last['mixture']['fid']:.3g}", f"{divergence:.3f}"]
+
+
+def _entropy(shares: np.ndarray) -> float:
+    positive = shares[shares > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+@dataclass
+class Table:
+    """One number per system, seed and measure after ``epochs`` epochs; runs that diverged are counted, not averaged."""
+
+    epochs: int
+    labels: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    diverged: dict[str, list[int]] = field(default_factory=dict)
+
+    def seeds(self, system: str) -> list[int]:
+        return sorted(self.numbers.get(system, {}))
+
+    def value(self, system: str, seed: int, name: str) -> float:
+        return self.numbers[system][seed].get(name, nan)
+
+    def interval(self, system: str, name: str) -> Interval:
+        return Interval.of([self.value(system, seed, name) for seed in self.seeds(system)])
+
+    def describe(self, *names: str) -> str:
+        """Every system with its numbers in words, for a figure's alternative text."""
+        systems = [system for system in self.labels if self.seeds(system)]
+        return "; ".join(
+            f"{self.labels[s]} {', '.join(str(self.interval(s, name)) for name in names)}" for s in systems
+        )
+
+    def intervals(self, name: str) -> dict[str, Interval]:
+        """Every system's label -> its interval of one measure."""
+        return {label: self.interval(system, name) for system, label in self.labels.items()}
+
+    def compare(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
+        """system - other, or with "ratio" system / other by logarithms, over the seeds that both have."""
+        seeds = [seed for seed in self.seeds(system) if seed in self.seeds(other)]
+        pairs = [(self.value(system, seed, name), self.value(other, seed, name)) for seed in seeds]
+        if how == "difference":
+            return Interval.of([a - b for a, b in pairs])
+        return Interval.of([log(a / b) if a > 0 and b > 0 else nan for a, b in pairs]).map(exp)
+
+
+def tabulate(runs: dict[str, list[records.Record]], epochs: int) -> Table:
+    """The table at ``epochs``; runs that are shorter (and did not diverge) are left out."""
+    table = Table(epochs)
+    for system, each in runs.items():
+        table.labels[system] = each[0].history.label
+        table.diverged[system] = [run.seed for run in each if run.history.status == "diverged"]
+        long = [run for run in each if run.history.status != "diverged" and len(run.history) >= epochs]
+        table.numbers[system] = {run.seed: measure(run, epochs) for run in long}
+    return table
+
+
+# ---- verdicts ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reading of a claim: the measured effect, and the region of effects in which the claim would be true."""
+
+    reading: str
+    effect: Interval
+    region: tuple[float, float]
+    too_short: bool = False
+
+    @property
+    def verdict(self) -> str:
+        low, high = self.region
+        if not self.effect.seeds:
+            return NOT_MEASURED
+        if self.too_short:
+            return TOO_SHORT
+        if self.effect.seeds < LEAST_SEEDS:
+            return NO_SEEDS
+        if low < self.effect.low and self.effect.high < high:
+            return HOLDS
+        return FAILS if self.effect.high <= low or high <= self.effect.low else OPEN
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, the measure shown for each method, and what each reading of it gives."""
+
+    text: str
+    source: str
+    how: str
+    shown: str
+    findings: list[Finding]
+
+    @property
+    def verdict(self) -> str:
+        """The one verdict of all readings, or which readings give which."""
+        groups: dict[str, list[str]] = {}
+        for finding in self.findings:
+            groups.setdefault(finding.verdict, []).append(finding.reading)
+        if len(groups) == 1:
+            return next(iter(groups))
+        listed = "; ".join(f"{verdict}: {', '.join(readings)}" for verdict, readings in groups.items())
+        return f"depends on the convention ({listed})" if {HOLDS, FAILS} <= set(groups) else f"open ({listed})"
+
+
+READINGS = {"psg_average": "average", "psg_algorithm1": "Algorithm 1"}
+
+
+def paper_claims(table: Table) -> list[Claim]:
+    """Every claim that can be measured, against the runs in the table."""
+
+    def each(measures: dict[str, str], region, how="difference", other="sngan", change=None, short=False):
+        """One finding for each reading of PSG-GAN and each measure (name -> its words)."""
+        findings = []
+        for system, label in READINGS.items():
+            for name, words in measures.items():
+                effect = table.compare(system, other, name, how)
+                effect = effect.map(change) if change else effect
+                findings.append(Finding(f"{label} ({words})", effect, region, short))
+        return findings
+
+    def convergence(curve):
+        return {f"convergence of {curve}, band {band:.0%}": f"band {band:.0%}" for band in BANDS}
+
+    short, run_share = table.epochs < PAPER_EPOCHS, lambda epochs: -epochs / max(table.epochs, 1)
+    third = (1 / 3 - 0.05, 1 / 3 + 0.05)
+    levels = {"pick_accuracy": "pick", "binary_accuracy": "threshold 1/2", "d_real": "mean D(x)"}
+    return [
+        Claim(
+            "The gap between the losses is about 40 % smaller than SNGAN's",
+            "abstract, 4.2",
+            "1 - ratio of |L_D - L_G| to SNGAN's, final; true from 20 % to 60 %",
+            "gap",
+            each({"gap": "L_D", "gap_halved": "L_D/2"}, (0.2, 0.6), "ratio", change=lambda ratio: 1 - ratio),
+        ),
+        Claim(
+            "Its losses converge earlier than SNGAN's (epoch 75 against 125)",
+            "4.2, Fig. 3",
+            "how much earlier L_D stays in a band around its final level, share of the run; true above 0",
+            "convergence of d_loss, band 10%",
+            each(convergence("d_loss"), (0, inf), change=run_share, short=short),
+        ),
+        Claim(
+            "Its accuracy converges earlier, by 10 % of the run",
+            "4.3, Fig. 4",
+            "the same for the pick accuracy; true from 5 % to 15 %",
+            "convergence of pick_accuracy, band 10%",
+            each(convergence("pick_accuracy"), (0.05, 0.15), change=run_share, short=short),
+        ),
+        Claim(
+            "Its accuracy settles near 0.33",
+            "4.3, Fig. 4",
+            "final level; true within 0.05 of 1/3",
+            "pick_accuracy",
+            [
+                Finding(f"{label} ({words})", table.interval(system, name), third)
+                for system, label in READINGS.items()
+                for name, words in levels.items()
+            ],
+        ),
+        Claim(
+            "Its losses run without large or sudden changes",
+            "4.2, Fig. 3",
+            "ratio of the epoch-to-epoch oscillation to SNGAN's; true below 1",
+            "oscillation_d",
+            each({"oscillation_d": "L_D", "oscillation_g": "L_G"}, (0, 1), "ratio"),
+        ),
+        Claim(
+            "Its digits are better than SNGAN's",
+            "abstract, 4.4, Fig. 5",
+            "FID of the mixture minus SNGAN's; true below 0",
+            "fid",
+            each({"fid": "FID"}, (-inf, 0)) + each({"coverage": "coverage", "precision": "precision"}, (0, inf)),
+        ),
+        Claim(
+            "It overcomes mode collapse",
+            "abstract, 3.2",
+            "divergence of the digits' shares minus the plain GAN's; true below 0",
+            "class_js",
+            each({"class_js": "digits' shares"}, (-inf, 0), other="gan"),
+        ),
+        Claim(
+            "It needs no large extra computation as spectral norm does",
+            "2, 3.1",
+            "seconds per epoch, ratio to SNGAN's; true below 1",
+            "seconds",
+            each({"seconds": "time"}, (0, 1), "ratio"),
+        ),
+    ]
+
+
+CONTRASTS = (
+    ("Merely more fakes?", "gan_double_fakes", "gan"),
+    ("Two generators, with as many fakes?", "psg_average", "gan_double_fakes"),
+    ("Two generators of half the width?", "psg_half_width", "gan"),
+    ("Averaging rather than summing?", "psg_average", "psg_sum"),
+    ("Four generators rather than two?", "psg_4", "psg_average"),
+    ("Algorithm 1 rather than the average loss?", "psg_algorithm1", "psg_average"),
+    ("Algorithm 1 per batch rather than per triple?", "psg_algorithm1_batch", "psg_algorithm1"),
+    ("D at rest when x wins?", "psg_algorithm1_fooled", "psg_algorithm1"),
+    ("SNGAN with the hinge loss?", "sngan_hinge", "sngan"),
+)
+
+
+def direction(effect: Interval) -> str:
+    """What an interval of a difference says in a word."""
+    if not effect.seeds:
+        return NOT_MEASURED
+    if effect.seeds < LEAST_SEEDS:
+        return NO_SEEDS
+    return "higher" if effect.low > 0 else "lower" if effect.high < 0 else "no clear difference"
+
+
+def tally(table: Table) -> dict[str, list[str]]:
+    """Verdict -> the claims that got it."""
+    found: dict[str, list[str]] = {}
+    for claim in paper_claims(table):
+        found.setdefault(claim.verdict.split(" (")[0], []).append(claim.text)
+    return found
+
+
+def discussion(table: Table) -> str:
+    """The result in a few sentences (Markdown), to be read and cited together with the limits beside it."""
+    counts = [len(table.seeds(system)) for system in MAIN if system in table.labels]
+    seeds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    failed = sum(len(each) for each in table.diverged.values())
+    findings = [finding for claim in paper_claims(table) for finding in claim.findings]
+    lines = [
+        f"After {table.epochs} epochs, over {seeds} seeds for each of the main methods ({failed} runs diverged):",
+        "",
+    ]
+    lines += [f"- **{verdict}**: {'; '.join(texts)}." for verdict, texts in tally(table).items()]
+    for question, system, other in CONTRASTS[:4]:
+        effects = {
+            words: table.compare(system, other, name)
+            for name, words in (("distance", "distance to equilibrium"), ("fid", "FID"))
+        }
+        lines.append(
+            f"- {question} "
+            + ", ".join(f"{words}: {direction(each)} ({each})" for words, each in effects.items())
+            + "."
+        )
+    by_chance = f"{len(findings) * 0.05:.0f}"
+    lines += ["", f"{len(findings)} readings were judged; at 95 % about {by_chance} of them would be wrong by chance."]
+    return "\n".join(lines)
+
+
+# ---- what the reader sees --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table that a notebook shows as HTML and stores as text, too."""
+
+    header: list[str]
+    rows: list[list]
+
+    def __repr__(self) -> str:
+        return "\n".join(" | ".join(map(str, row)) for row in (self.header, *self.rows))
+
+    def _repr_html_(self) -> str:
+        def line(cells, tag):
+            style = ' style="text-align: left; vertical-align: top"'
+            return "<tr>" + "".join(f"<{tag}{style}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+        return "<table>" + line(self.header, "th") + "".join(line(row, "td") for row in self.rows) + "</table>"
+
+
+def claims_sheet(table: Table) -> Sheet:
+    """One row per claim: where, how measured, each method's number with its interval, the verdict."""
+    header = ["claim", "paper", "measured here"] + [table.labels.get(system, system) for system in MAIN] + ["verdict"]
+    rows = [
+        [c.text, c.source, c.how, *(table.interval(system, c.shown) for system in MAIN), c.verdict]
+        for c in paper_claims(table)
+    ]
+    return Sheet(header, rows)
+
+
+def findings_sheet(table: Table) -> Sheet:
+    """One row per reading of each claim: the effect with its interval, and the verdict."""
+    rows = [[c.text, f.reading, f.effect, f.effect.seeds, f.verdict] for c in paper_claims(table) for f in c.findings]
+    return Sheet(["claim", "reading", "effect", "seeds", "verdict"], rows)
+
+
+def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
+    """One row per control: the paired difference in each measure (name -> its words) and what it says."""
+    rows = []
+    for question, system, other in CONTRASTS:
+        effects = [table.compare(system, other, name) for name in measures]
+        rows.append([question, f"{system} - {other}", *(f"{e}: {direction(e)}" for e in effects)])
+    return Sheet(["question", "difference", *measures.values()], rows)
+
+
+def runs_sheet(runs: dict[str, list[records.Record]], table: Table) -> Sheet:
+    """One row per system: which runs there are, how they ended, and where they were made."""
+    rows = []
+    for system, each in runs.items():
+        made = sorted({f"{run.provenance['device']}, torch {run.provenance['torch']}" for run in each})
+        counted = [
+            sum(table.value(system, seed, event) for seed in table.seeds(system)) for event in ("collapsed", "won")
+        ]
+        rows.append(
+            [
+                table.labels[system],
+                ", ".join(f"{run.seed} ({len(run.history)})" for run in each),
+                len(table.diverged[system]),
+                *(f"{number:.0f}" for number in counted),
+                "; ".join(made),
+            ]
+        )
+    return Sheet(["system", "seeds (epochs)", "diverged", "collapsed", "D has won", "made on"], rows)
+
+
+def demonstration(image_set, epochs: int = 3, seeds: int = 2) -> dict[str, list[records.Record]]:
+    """Short runs in place of records where nothing is recorded, so that a notebook can still show its figures.
+
+    They have no quality numbers, and too few seeds for any verdict.
+    """
+    from helpers.systems import make_trainer
+
+    provenance = records.describe_environment(str(image_set.images.device)) | {"command": "demonstration, not recorded"}
+    runs = {}
+    for system in MAIN:
+        trainers = [make_trainer(system, image_set, epochs=epochs, seed=s, grid_epochs=(epochs,)) for s in range(seeds)]
+        runs[system] = [records.Record(records.RUNS, trainer.fit(False), provenance, {}) for trainer in trainers]
+    return runs
