@@ -1,0 +1,260 @@
+"""Claims and verdicts: computed from records, changed by a changed record, and right on constructed runs.
+
+Records are made by hand here (nothing is trained): curves and quality numbers of which the answer is known.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers import claims, records
+from helpers.claims import FAILS, HOLDS, NO_SEEDS, NOT_MEASURED, OPEN, TOO_SHORT, Finding, Interval
+from helpers.history import History
+from helpers.systems import SYSTEMS
+
+FID = {"gan": 30.0, "sngan": 25.0, "psg_average": 20.0, "psg_algorithm1": 28.0}
+
+
+def make_record(system, seed, epochs=20, d_loss=1.2, g_loss=0.9, pick=None, fid=None, events=(), status="complete"):
+    """A run whose curves stay at given levels, a little different for every seed."""
+    names = SYSTEMS[system]
+    shift = 0.01 * (seed - 1)
+    count = 2 if system.startswith("psg") else 1
+    row = {"d_loss": d_loss + shift, "g_loss": g_loss - shift, "pick_accuracy": (pick or 1 / (1 + count)) + shift}
+    row |= {f"g{k}_loss": row["g_loss"] for k in range(1, count + 1)}
+    row |= {"d_real": 0.5 + shift, "accuracy_real": 0.6, "accuracy_fake": 0.7, "seconds": 5.0 * count + shift}
+    rows = [{"epoch": epoch} | row | {"d_loss": row["d_loss"] + 0.5 / epoch} for epoch in range(1, epochs + 1)]
+    objective = names.objective().describe()
+    settings = {"seed": seed, "label": names.label, "objective": objective, "generators": count}
+    history = History(settings, rows, {epochs: np.zeros((count, 4, 1, 28, 28), np.uint8)}, status, list(events))
+    numbers = {"fid": (FID.get(system, 30.0) if fid is None else fid) + shift, "coverage": 0.5, "precision": 0.6}
+    quality = {epoch: {"mixture": numbers} for epoch in (1, 2, 5, 10, 20, 50, 100, 200) if epoch <= epochs}
+    provenance = {"device": "cpu", "torch": "2", "threads": 1, "date": "", "revision": "", "command": "by hand"}
+    return records.Record(None, history, provenance, quality)
+
+
+def make_runs(systems=claims.MAIN, seeds=(0, 1, 2), **options):
+    return {system: [make_record(system, seed, **options) for seed in seeds] for system in systems}
+
+
+def write(record, runs, system):
+    """Put a constructed record on disk as the recorder would, checksum and all."""
+    from types import SimpleNamespace
+
+    folder = runs / "mnist" / system / f"seed{record.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = SimpleNamespace(history=record.history, settings=SimpleNamespace(seed=record.seed + 1))
+    name = {"system": system, "dataset": "mnist"}
+    records._write_record(folder, name, trainer, record.provenance, record.quality)
+
+
+# ---- every number comes from the records ---------------------------------------------------------------------------
+
+
+def test_a_changed_record_changes_the_table_the_verdict_and_the_discussion(tmp_path):
+    for system, each in make_runs().items():
+        for record in each:
+            write(record, tmp_path, system)
+
+    def everything():
+        table = claims.tabulate(claims.read_all(runs=tmp_path), 20)
+        return repr(claims.claims_sheet(table)), repr(claims.findings_sheet(table)), claims.discussion(table)
+
+    before = everything()
+    assert before == everything()  # and nothing else changes them
+    for seed in range(3):
+        write(make_record("psg_average", seed, fid=40.0), tmp_path, "psg_average")
+    for old, new in zip(before, everything(), strict=True):
+        assert old != new
+    row = next(line for line in everything()[1].splitlines() if "average (FID)" in line)
+    assert row.endswith(FAILS) and "| 15 [" in row
+    assert next(line for line in before[1].splitlines() if "average (FID)" in line).endswith(HOLDS)
+
+
+def test_a_damaged_record_is_named_and_left_out(tmp_path):
+    for record in make_runs(["gan"])["gan"]:
+        write(record, tmp_path, "gan")
+    path = tmp_path / "mnist" / "gan" / "seed1" / "record.json"
+    path.write_text(path.read_text().replace('"seconds"', '"sekonds"', 1))
+    with pytest.warns(UserWarning, match="seed1"):
+        runs = claims.read_all(runs=tmp_path)
+    assert [run.seed for run in runs["gan"]] == [0, 2]
+
+
+def test_without_records_nothing_is_found(tmp_path):
+    assert claims.read_all(runs=tmp_path) == {} and claims.common_epochs({}) == 0
+
+
+# ---- which runs are compared, and after which epoch ----------------------------------------------------------------
+
+
+def test_common_epochs_is_what_enough_runs_of_each_method_have():
+    runs = make_runs(epochs=20)
+    runs["sngan"][0] = make_record("sngan", 0, epochs=200)
+    assert claims.common_epochs(runs) == 20
+    assert claims.common_epochs({"sngan": runs["sngan"]}, seeds=1) == 200
+    runs["psg_average"] = [make_record("psg_average", 0, epochs=5)]
+    assert claims.common_epochs(runs) == 5  # the only run there is decides
+
+
+def test_longer_runs_count_as_they_stood_at_the_common_epoch():
+    short, long = make_record("gan", 0, epochs=20), make_record("gan", 0, epochs=200)
+    assert claims.measure(short, 20) == claims.measure(long, 20)
+    assert claims.measure(long, 200)["final_d_loss"] < claims.measure(long, 20)["final_d_loss"]
+
+
+def test_short_runs_are_left_out_and_diverged_ones_counted():
+    runs = make_runs(seeds=(0, 1, 2, 3))
+    runs["gan"][2] = make_record("gan", 2, epochs=3, status="diverged")
+    runs["gan"][3] = make_record("gan", 3, epochs=7)
+    collapse = {"kind": "collapsed", "epoch": 4, "message": ""}
+    runs["sngan"][1] = make_record("sngan", 1, events=[collapse])
+    table = claims.tabulate(runs, 20)
+    assert table.seeds("gan") == [0, 1] and table.diverged["gan"] == [2]
+    row = next(row for row in claims.runs_sheet(runs, table).rows if row[0] == "GAN")
+    assert row[2] == 1
+    row = next(row for row in claims.runs_sheet(runs, table).rows if row[0] == "SNGAN")
+    assert row[2:4] == [0, "1"]
+    assert "(1 runs diverged)" in claims.discussion(table)
+
+
+def test_quality_belongs_to_the_compared_epoch():
+    record = make_record("gan", 1, epochs=20)
+    record.quality[10]["mixture"] = {"fid": 77.0}
+    assert claims.measure(record, 19)["fid"] == 77.0  # the last epoch with quality up to there
+    assert claims.measure(record, 20)["fid"] == 30.0
+
+
+# ---- statistics ----------------------------------------------------------------------------------------------------
+
+
+def test_differences_are_paired_by_seed():
+    runs = make_runs(["gan", "sngan"], seeds=(0, 1, 2))
+    table = claims.tabulate(runs, 20)
+    effect = table.compare("sngan", "gan", "fid")  # the same shift in both, so that pairing takes it away
+    assert effect.mean == pytest.approx(-5) and effect.high - effect.low < 1e-9 < table.interval("gan", "fid").high - 30
+    del table.numbers["gan"][0]
+    assert table.compare("sngan", "gan", "fid").seeds == 2
+
+
+def test_ratio_is_taken_by_logarithms():
+    table = claims.Table(1, {}, {"a": {0: {"x": 1.0}, 1: {"x": 4.0}}, "b": {0: {"x": 2.0}, 1: {"x": 2.0}}})
+    assert table.compare("a", "b", "x", "ratio").mean == pytest.approx(1.0)  # half and double
+    half = 12.706 * math.log(4) / math.sqrt(2) / math.sqrt(2)  # t of 1 degree of freedom; ln 1/2 and ln 2
+    assert table.compare("a", "b", "x", "ratio").high == pytest.approx(math.exp(half), rel=1e-3)
+
+
+def test_interval_by_hand():
+    interval = Interval.of([1.0, 2.0, 3.0, math.nan])
+    assert interval.seeds == 3 and interval.mean == 2
+    assert interval.high - 2 == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    assert str(Interval.of([])) == "—" and str(Interval.of([0.5])) == "0.5"
+    turned = interval.map(lambda value: -value)
+    assert (turned.low, turned.high) == (-interval.high, -interval.low)
+
+
+# ---- verdicts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        (Interval(0.4, 0.3, 0.5, 3), HOLDS),
+        (Interval(0.4, 0.1, 0.7, 3), OPEN),
+        (Interval(0.1, 0.0, 0.2, 3), FAILS),
+        (Interval(0.8, 0.7, 0.9, 3), FAILS),
+        (Interval(0.1, -0.1, 0.3, 3), OPEN),
+        (Interval(0.4, 0.3, 0.5, 2), NO_SEEDS),
+        (Interval(0.4, math.nan, math.nan, 1), NO_SEEDS),
+        (Interval(math.nan, math.nan, math.nan, 0), NOT_MEASURED),
+    ],
+)
+def test_verdict_by_the_place_of_the_interval(effect, expected):
+    finding = Finding("reading", effect, (0.2, 0.6))
+    assert finding.verdict == expected
+    late = replace(finding, too_short=True).verdict
+    assert late == (NOT_MEASURED if expected == NOT_MEASURED else TOO_SHORT)
+
+
+def find(table, word) -> claims.Claim:
+    (found,) = (claim for claim in claims.paper_claims(table) if word in claim.text)
+    return found
+
+
+def test_a_gap_that_depends_on_the_convention_is_called_so():
+    runs = make_runs(["gan", "sngan", "psg_average", "psg_algorithm1"])
+    for seed in range(3):  # 40 % smaller with L_D as it is (0.30 to 0.18), larger with it halved (0.30 to 0.42)
+        runs["sngan"][seed] = make_record("sngan", seed, d_loss=1.2, g_loss=0.9)
+        for system in ("psg_average", "psg_algorithm1"):
+            runs[system][seed] = make_record(system, seed, d_loss=1.2, g_loss=1.02)
+    table = claims.tabulate(runs, 20)
+    assert table.interval("sngan", "gap_halved").mean == pytest.approx(0.3, abs=0.03)
+    gap = find(table, "gap")
+    assert {f.verdict for f in gap.findings if "L_D/2" in f.reading} == {FAILS}
+    assert {f.verdict for f in gap.findings if "L_D/2" not in f.reading} == {HOLDS}
+    assert gap.verdict.startswith("depends on the convention") and "average (L_D/2)" in gap.verdict
+
+
+def test_convergence_needs_runs_as_long_as_the_paper_s():
+    assert find(claims.tabulate(make_runs(epochs=50), 50), "losses converge").verdict == TOO_SHORT
+    runs = make_runs(epochs=200)
+    for seed, record in enumerate(runs["sngan"]):  # SNGAN falls linearly until epoch 150, the others are done at 10
+        for row in record.history.rows:
+            row["d_loss"] = 1 + max(150 + seed - row["epoch"], 0) / 100
+    claim = find(claims.tabulate(runs, 200), "losses converge")
+    assert claim.verdict == HOLDS
+    band_5 = next(f for f in claim.findings if f.reading == "average (band 5%)")
+    assert band_5.effect.mean > find(claims.tabulate(runs, 200), "losses converge").findings[2].effect.mean
+
+
+def test_pick_accuracy_at_one_third_holds_and_the_threshold_accuracy_does_not():
+    claim = find(claims.tabulate(make_runs(), 20), "0.33")
+    verdicts = {finding.reading: finding.verdict for finding in claim.findings}
+    assert verdicts["average (pick)"] == HOLDS
+    assert verdicts["average (threshold 1/2)"] == FAILS  # 0.65 in these runs
+    assert claim.verdict.startswith("depends on the convention")
+
+
+def test_cost_is_a_ratio_to_sngan():
+    claim = find(claims.tabulate(make_runs(), 20), "computation")
+    assert claim.verdict == FAILS and claim.findings[0].effect.mean == pytest.approx(2, abs=0.01)
+
+
+def test_two_seeds_give_no_verdict_and_missing_systems_are_said():
+    table = claims.tabulate(make_runs(["gan", "sngan", "psg_average"], seeds=(0, 1)), 20)
+    verdicts = {f.verdict for claim in claims.paper_claims(table) for f in claim.findings}
+    assert verdicts == {NO_SEEDS, NOT_MEASURED, TOO_SHORT}
+    assert all(claims.direction(table.compare(a, b, "fid")) in (NO_SEEDS, NOT_MEASURED) for _, a, b in claims.CONTRASTS)
+
+
+def test_contrasts_name_known_systems_and_read_the_right_way():
+    assert all({a, b} <= set(SYSTEMS) for _, a, b in claims.CONTRASTS)
+    assert claims.direction(Interval(1.0, 0.5, 1.5, 3)) == "higher"
+    assert claims.direction(Interval(-1.0, -1.5, -0.5, 3)) == "lower"
+    assert claims.direction(Interval(0.1, -0.5, 0.5, 3)) == "no clear difference"
+
+
+def test_generators_that_share_no_digit_differ_by_ln_2():
+    record = make_record("psg_average", 1)
+    one = {f"share_{digit}": 0.2 * (digit < 5) for digit in range(10)} | {"fid": 50.0}
+    two = {f"share_{digit}": 0.2 * (digit >= 5) for digit in range(10)} | {"fid": 60.0}
+    record.quality[20] |= {"generator 1": one, "generator 2": two}
+    assert claims.generator_parts(record) == ["50, 60", "20", "0.693"]
+    assert claims.generator_parts(make_record("gan", 1)) is None
+
+
+def test_a_sheet_escapes_what_html_would_read():
+    html = claims.Sheet(["a < b"], [["<script>"]])._repr_html_()
+    assert "a &lt; b" in html and "<script>" not in html
+
+
+def test_demonstration_needs_no_record_and_supports_no_verdict():
+    from helpers.data import ImageSet, ring_of_gaussians
+
+    ring = ring_of_gaussians(200)
+    runs = claims.demonstration(ImageSet("ring", ring.images, ring.labels), epochs=1)
+    table = claims.tabulate(runs, 1)
+    assert set(runs) == set(claims.MAIN) and table.seeds("psg_average") == [0, 1]
+    assert not {HOLDS, FAILS, OPEN} & set(claims.tally(table))
