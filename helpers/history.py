@@ -47,15 +47,23 @@ class History:
 
     def to_dict(self) -> dict:
         """Everything but the grids, ready for JSON (which has no NaN: such values become None)."""
+
         # Nine digits give back every float32 exactly, and take half the room of repr.
-        columns = {
-            name: [float(f"{row[name]:.9g}") if math.isfinite(row[name]) else None for row in self.rows]
-            for name in self.columns
-        }
+        def nine_digits(value):
+            if isinstance(value, int):
+                return value
+            return float(f"{value:.9g}") if math.isfinite(value) else None
+
+        columns = {name: [nine_digits(row[name]) for row in self.rows] for name in self.columns}
         return {"settings": self.settings, "columns": columns, "status": self.status, "events": self.events}
 
     @classmethod
     def from_dict(cls, saved: dict) -> "History":
-        columns = {name: [math.nan if v is None else v for v in values] for name, values in saved["columns"].items()}
+        """The history that ``to_dict`` was taken from, bit by bit: its measures are float32."""
+
+        def exact(value):
+            return value if isinstance(value, int) else math.nan if value is None else float(np.float32(value))
+
+        columns = {name: [exact(value) for value in values] for name, values in saved["columns"].items()}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         return cls(saved["settings"], rows, {}, saved["status"], saved["events"])

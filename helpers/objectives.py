@@ -7,7 +7,8 @@ Notation: s = score, sp = softplus, so sp(-s) = -log sigmoid(s) and sp(s) = -log
 """
 
 from dataclasses import asdict, dataclass
-from math import log
+from math import isfinite, log
+from numbers import Real
 from typing import ClassVar
 
 import torch
@@ -62,7 +63,7 @@ class Objective:
         return {}
 
     def equilibrium(self, generators: int = 1) -> dict[str, float]:
-        """Known values when every generator matches the data and D is optimal: d_loss, g_loss, d_real, pick_accuracy."""
+        """Known values where all generators match the data and D is optimal: d_loss, g_loss, d_real, pick_accuracy."""
         return {"pick_accuracy": 1 / (1 + generators)}
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -76,6 +77,11 @@ class Objective:
         """Name and options, for records: {"name": "PSG", "fakes": "average", ...}."""
         return {"name": type(self).__name__, **asdict(self)}
 
+    def _check_number(self, name: str, fine=lambda value: True, allowed: str = "a finite number") -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not (isinstance(value, Real) and isfinite(value) and fine(value)):
+            raise ValueError(f"{name}={value!r}; allowed: {allowed}")
+
 
 @dataclass
 class PSG(Objective):
@@ -86,7 +92,7 @@ class PSG(Objective):
 
     ``rule="average"`` (section 3.2, "Average Loss"): the generators minimise the mean of their losses on every tuple.
     ``rule="algorithm1"``: who is updated depends on who has the highest score in the tuple, the one that D
-    "classifies as real". If generator k wins, the others are updated, not k; if x wins, all are, with their average loss.
+    "classifies as real". If generator k wins, the others are updated, not k; if x wins, all are, with their mean loss.
     What the paper leaves open, and how it is read here:
 
     - ``per="sample"`` (default) decides for every tuple on its own, by weights on its losses; ``per="batch"`` decides
@@ -156,6 +162,10 @@ class GAN(Objective):
     minimax: bool = False
     is_probability: ClassVar[bool] = True
 
+    def __post_init__(self):
+        if not isinstance(self.minimax, bool):
+            raise ValueError(f"minimax={self.minimax!r}; allowed: True, False")
+
     def discriminator_losses(self, real, fake):
         return softplus(-real) + softplus(fake).mean(0)
 
@@ -184,11 +194,15 @@ class Hinge(Objective):
 
 @dataclass
 class LSGAN(Objective):
-    """Mao et al. 2017, eq. (10) of the source: D: (s_x - b)^2 / 2 + (s_g - a)^2 / 2, G: (s_g - c)^2 / 2, on raw scores."""
+    """Mao et al. 2017, eq. (10) of the source, on raw scores: D: ((s_x - b)^2 + (s_g - a)^2) / 2, G: (s_g - c)^2/2."""
 
     a: float = 0.0
     b: float = 1.0
     c: float = 1.0
+
+    def __post_init__(self):
+        for name in ("a", "b", "c"):
+            self._check_number(name)
 
     @property
     def threshold(self) -> float:
@@ -232,6 +246,9 @@ class WGAN(_Wasserstein):
 
     clip: float = 0.01
 
+    def __post_init__(self):
+        self._check_number("clip", lambda clip: clip > 0, "a number above 0")
+
     @torch.no_grad()
     def after_discriminator_step(self, discriminator):
         for parameter in discriminator.parameters():
@@ -240,13 +257,16 @@ class WGAN(_Wasserstein):
 
 @dataclass
 class WGANGP(_Wasserstein):
-    """Gulrajani et al. 2017, eq. (6) of the source: WGAN's losses + weight * E[(||grad D(x_hat)||_2 - 1)^2], no clipping.
+    """Gulrajani et al. 2017, eq. (6) of the source: WGAN's losses + weight * E[(||grad D(x_hat)||_2 - 1)^2].
 
-    x_hat lies on the line between a real and a fake sample, at a place drawn anew for every sample; the norm is taken
-    over all pixels of a sample.
+    There is no clipping. x_hat lies on the line between a real and a fake sample, at a place drawn anew for every
+    sample; the norm is taken over all pixels of a sample.
     """
 
     weight: float = 10.0
+
+    def __post_init__(self):
+        self._check_number("weight", lambda weight: weight >= 0, "a number of at least 0")
 
     def discriminator_penalty(self, score, real, fakes, rng):
         real = torch.cat([real] * len(fakes))
@@ -256,7 +276,7 @@ class WGANGP(_Wasserstein):
 
     @staticmethod
     def gradient_norms(score, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """||grad D||_2 at one random point between each pair of (N, ...) real and fake samples: (N,), differentiable."""
+        """||grad D||_2, (N,), at a random point between each pair of (N, ...) real and fake samples; differentiable."""
         shape = (len(real), *[1] * (real.ndim - 1))
         alpha = torch.rand(shape, device=real.device, dtype=real.dtype, generator=rng)
         between = torch.lerp(real, fake, alpha).requires_grad_()
@@ -271,14 +291,20 @@ class WGANGP(_Wasserstein):
 class EBGAN(Objective):
     """Zhao et al. 2016, eqs. (7) and (8) of the source: D: E(x) + relu(m - E(g)), G: E(g) + pull_away * PT.
 
-    PT, the pulling-away term, is the mean squared cosine between the codes of different fakes of one batch; it keeps the
-    fakes apart. The margin m is on the scale of the energy, here the mean squared error per pixel of images in [-1, 1].
+    PT, the pulling-away term, is the mean squared cosine between the codes of different fakes of one batch; it keeps
+    the fakes apart. The margin m is on the scale of the energy, here the mean squared error per pixel of images in
+    [-1, 1]: answering with the mean digit costs 0.27, black for white 4. The paper's margins belong to other scales;
+    1 is our choice.
     """
 
-    margin: float = 0.5
+    margin: float = 1.0
     pull_away: float = 0.1
     threshold: ClassVar[float | None] = None
     is_energy: ClassVar[bool] = True
+
+    def __post_init__(self):
+        self._check_number("margin", lambda margin: margin > 0, "a number above 0")
+        self._check_number("pull_away", lambda weight: weight >= 0, "a number of at least 0")
 
     def discriminator_losses(self, real, fake):
         return real + relu(self.margin - fake).mean(0)
@@ -322,6 +348,8 @@ class BEGAN(Objective):
     is_energy: ClassVar[bool] = True
 
     def __post_init__(self):
+        self._check_number("gamma", lambda gamma: 0 <= gamma <= 1, "a number in [0, 1]")
+        self._check_number("rate", lambda rate: rate >= 0, "a number of at least 0")
         self.k = torch.tensor(0.0)
 
     def discriminator_losses(self, real, fake):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from helpers.checkpoints import CheckpointError, load_checkpoint, save_checkpoint, write_atomically
 from helpers.history import History
 
 RUNS = Path(__file__).resolve().parents[1] / "data" / "runs"
@@ -136,8 +136,8 @@ def record(
     from filelock import FileLock, Timeout
 
     folder = Path(runs) / dataset / system / f"seed{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=0):
             if _is_complete(folder, epochs):
                 return folder
@@ -146,6 +146,8 @@ def record(
         raise RecordError(
             f"{folder} is being recorded by another process; wait for it or choose another seed"
         ) from None
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be written ({error}); free some space or choose another folder") from error
 
 
 def _record(folder, system, dataset, seed, epochs, device, command, every, progress, limit, settings) -> Path:
@@ -157,8 +159,7 @@ def _record(folder, system, dataset, seed, epochs, device, command, every, progr
     trainer = make_trainer(system, images, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
     judge = _Judge(dataset, images)
     checkpoint, quality, spent = folder / "checkpoint.pt", {}, 0.0
-    if checkpoint.exists():
-        state = load_checkpoint(checkpoint)
+    if state := load_checkpoint(checkpoint):
         trainer.load_state_dict(state["trainer"])
         quality, spent = state["quality"], state["seconds"]
     saved = time.monotonic()
@@ -168,7 +169,7 @@ def _record(folder, system, dataset, seed, epochs, device, command, every, progr
         done = len(trainer.history)
         if done in grid_epochs and trainer.history.status != "diverged":
             quality[done] = judge(trainer, parts=done == epochs)
-        if time.monotonic() - saved > every and done < epochs:
+        if time.monotonic() - saved > every and done < epochs and trainer.history.status != "diverged":
             seconds = spent + time.time() - started
             save_checkpoint(checkpoint, {"trainer": trainer.state_dict(), "quality": quality, "seconds": seconds})
             saved = time.monotonic()
@@ -185,7 +186,8 @@ def _record(folder, system, dataset, seed, epochs, device, command, every, progr
         "notice": images.notice,
     }
     _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality)
-    checkpoint.unlink(missing_ok=True)
+    for file in folder.glob(f"{checkpoint.name}*"):
+        file.unlink()
     return folder
 
 
@@ -361,7 +363,7 @@ def main(arguments: list[str] | None = None) -> None:
                     command,
                     progress=sys.stderr.isatty(),
                 )
-            except RecordError as error:
+            except (RecordError, CheckpointError) as error:
                 print(f"skipped: {error}", file=sys.stderr)
                 continue
             print(read_record(folder).describe(), flush=True)

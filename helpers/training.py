@@ -6,12 +6,14 @@ itself, read ``Trainer.step``, ``discriminator_step`` and ``generator_step``.
 
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from helpers.checkpoints import CheckpointError, resumed, save_checkpoint
 from helpers.history import History
 from helpers.objectives import Objective
 
@@ -47,14 +49,19 @@ class Settings:
         def whole(value, least):
             return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
+        def number(value):
+            return isinstance(value, (int, float)) and not isinstance(value, bool)
+
         for name in ("epochs", "batch_size", "critic_steps", "grid_size"):
             check(name, whole(getattr(self, name), 1), "a whole number of at least 1")
         check("seed", whole(self.seed, 0) and self.seed < 2**63, "a whole number from 0 to 2**63 - 1")
         check("optimizer", self.optimizer in ("adam", "rmsprop"), "'adam', 'rmsprop'")
-        rate = self.learning_rate
-        check("learning_rate", isinstance(rate, (int, float)) and 0 < rate <= 1, "a number in (0, 1]")
-        check("betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
-        check("grid_epochs", all(whole(e, 0) for e in self.grid_epochs), "whole numbers of at least 0")
+        check("learning_rate", number(self.learning_rate) and 0 < self.learning_rate <= 1, "a number in (0, 1]")
+        betas = isinstance(self.betas, tuple) and len(self.betas) == 2
+        check("betas", betas and all(number(b) and 0 <= b < 1 for b in self.betas), "a tuple of two numbers in [0, 1)")
+        epochs = isinstance(self.grid_epochs, tuple) and all(whole(e, 0) for e in self.grid_epochs)
+        check("grid_epochs", epochs, "a tuple of whole numbers of at least 0")
+        check("label", isinstance(self.label, str), "a text")
 
 
 class Trainer:
@@ -76,11 +83,13 @@ class Trainer:
         labels: Tensor | None = None,
     ):
         settings = settings or Settings()
-        _check_data(generators, discriminator, images, labels, settings)
+        _check_data(images, labels, settings)
         self.settings, self.objective = settings, objective
         self.images, self.labels, self.device = images, labels, images.device
-        self.generators = nn.ModuleList(generators).to(self.device).train()
-        self.discriminator = discriminator.to(self.device).train()
+        self.generators = nn.ModuleList(generators).to(self.device)
+        self.discriminator = discriminator.to(self.device)
+        _check_networks(generators, discriminator, images, labels)
+        self.generators.train(), self.discriminator.train()
         self.latent_dim = generators[0].latent_dim
         self.generator_parameters = list(self.generators.parameters())
         self.optimizer_g = _optimizer(self.generator_parameters, settings)
@@ -206,33 +215,53 @@ class Trainer:
         row["d_grad_norm"], row["g_grad_norm"] = torch.stack(norms).mean(0).tolist()
         row["diversity"] = (_spread(samples.flatten(0, 1)) / self._real_spread).item()
         row = {"epoch": len(self.history) + 1, **row, "seconds": time.perf_counter() - start}
-        self.history.rows.append(row)
         if row["epoch"] in self.settings.grid_epochs:
             self.history.grids[row["epoch"]] = self.fixed_samples()
+        self.history.rows.append(row)  # last, so that an epoch that Ctrl-C finds in the history is whole
         self._watch()
         return row
 
-    def fit(self, progress: bool = True, on_epoch=None) -> History:
+    def fit(self, progress: bool = True, on_epoch=None, checkpoint=None, every: int = 1) -> History:
         """Train until ``settings.epochs`` epochs are done; ``on_epoch(trainer)`` is called after each.
 
+        checkpoint: path of a file that is written after each ``every`` epochs. Where it is there already, training
+        continues from it, bit by bit as if it had never stopped; CheckpointError if it belongs to another training.
         Ctrl-C (or the notebook's stop button) ends it early and keeps every finished epoch. NaN stops it and is named.
         """
-        self.history.status = "running"
-        todo = self.settings.epochs - len(self.history)
-        bar = tqdm(total=todo * self.steps_per_epoch, desc=self.history.label, unit="step", disable=not progress)
-        try:
-            with bar:
-                while len(self.history) < self.settings.epochs and self.history.status == "running":
-                    row = self.run_epoch(bar.update)
-                    bar.set_postfix(epoch=row["epoch"], D=f"{row['d_loss']:.3f}", G=f"{row['g_loss']:.3f}")
-                    if on_epoch is not None:
-                        on_epoch(self)
-        except KeyboardInterrupt:
-            self.history.status = "interrupted"
-        else:
-            if self.history.status == "running":
-                self.history.status = "complete"
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ValueError(f"every={every!r}; allowed: a whole number of at least 1")
+        with nullcontext() if checkpoint is None else resumed(self, checkpoint):
+            if self.history.status == "diverged":
+                return self.history
+            self.history.status = "running"
+            todo = self.settings.epochs - len(self.history)
+            bar = tqdm(total=todo * self.steps_per_epoch, desc=self.history.label, unit="step", disable=not progress)
+            try:
+                with bar:
+                    while len(self.history) < self.settings.epochs and self.history.status == "running":
+                        row = self.run_epoch(bar.update)
+                        bar.set_postfix(epoch=row["epoch"], D=f"{row['d_loss']:.3f}", G=f"{row['g_loss']:.3f}")
+                        if on_epoch is not None:
+                            on_epoch(self)
+                        if checkpoint is not None:
+                            self._save(checkpoint, every)
+                if self.history.status == "running":
+                    self.history.status = "complete"
+            except KeyboardInterrupt:
+                pass
+            except RuntimeError as error:
+                if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                    raise torch.OutOfMemoryError(self._memory_advice(error)) from error
+                raise
+            finally:
+                if self.history.status == "running":
+                    self.history.status = "interrupted"
         return self.history
+
+    def _memory_advice(self, error: RuntimeError) -> str:
+        size = self.settings.batch_size
+        remedy = f"batch_size={size // 2}" if size > 1 else "a smaller network"
+        return f"batch_size={size} does not fit into the memory of {self.device}; try {remedy} ({error})"
 
     # ---- looking at it ---------------------------------------------------------------------------------------------
 
@@ -305,10 +334,20 @@ class Trainer:
 
     # ---- keeping it ------------------------------------------------------------------------------------------------
 
+    def _save(self, path, every: int) -> None:
+        done = len(self.history)
+        is_due = done % every == 0 or done == self.settings.epochs
+        if not is_due or self.history.status == "diverged":  # then the last good state stays
+            return
+        try:
+            save_checkpoint(path, self.state_dict())
+        except CheckpointError as error:  # a disk that fills up does not end a training that goes well
+            warnings.warn(f"epoch {done} is in no checkpoint, training goes on: {error}", stacklevel=2)
+
     def state_dict(self) -> dict:
         """Everything that the next epoch depends on, as tensors and plain values."""
         return {
-            "settings": self.history.settings,
+            "settings": self._origin(),
             "generators": self.generators.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optimizer_g": self.optimizer_g.state_dict(),
@@ -320,26 +359,36 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue from ``state_dict``'s answer; settings other than the number of epochs must agree."""
-        theirs, ours = state["settings"], self.history.settings
-        free = ("epochs", "grid_epochs", "label")
-        differing = {
-            name: (theirs.get(name), ours.get(name))
+        """Continue from ``state_dict``'s answer; ValueError unless settings, networks, images and device agree."""
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(f"it is no training checkpoint, for it lacks {', '.join(sorted(missing))}")
+        # What a checkpoint does not name yet is taken as equal.
+        theirs, ours = self._origin() | state["settings"] | _shapes(state), self._origin() | _shapes(self.state_dict())
+        differing = [
+            f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
             for name in (ours | theirs)
-            if name not in free and theirs.get(name) != ours.get(name)
-        }
+            if name not in ("epochs", "grid_epochs", "label") and theirs.get(name) != ours.get(name)
+        ]
         if differing:
-            listed = "; ".join(f"{name}: {a!r} there, {b!r} here" for name, (a, b) in differing.items())
+            listed = "; ".join(differing[:5]) + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
             raise ValueError(f"this checkpoint belongs to a run with other settings ({listed})")
+        history = History.from_dict(state["history"])
+        if len(history) > self.settings.epochs:
+            raise ValueError(f"it holds {len(history)} epochs already, epochs={self.settings.epochs} here")
+        history.settings = self.history.settings
+        history.grids = {epoch: grid.numpy() for epoch, grid in state["grids"].items()}
         self.generators.load_state_dict(state["generators"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer_g.load_state_dict(state["optimizer_g"])
         self.optimizer_d.load_state_dict(state["optimizer_d"])
         self.objective.load_state_dict(state["objective"])
         self.rng.set_state(state["rng"].cpu())
-        self.history = History.from_dict(state["history"])
-        self.history.settings = ours
-        self.history.grids = {epoch: grid.numpy() for epoch, grid in state["grids"].items()}
+        self.history = history
+
+    def _origin(self) -> dict:
+        """What has to agree before a checkpoint is continued, besides the shapes of the networks."""
+        images = f"{tuple(self.images.shape)}, {self.images.dtype}, standard deviation {self._real_spread:.4f}"
+        return self.history.settings | {"images": images, "device": self.device.type}
 
 
 def train(generators, discriminator, objective, images, settings=None, labels=None, **fit) -> History:
@@ -368,26 +417,57 @@ def _spread(samples: Tensor) -> Tensor:
     return samples.float().var(0, unbiased=False).mean().sqrt()
 
 
-@torch.no_grad()
-def _check_data(generators, discriminator, images, labels, settings) -> None:
+def _shapes(state: dict) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in both players' part of ``Trainer.state_dict``."""
+    players = ("generators", "discriminator")
+    return {f"{player}.{name}": tuple(tensor.shape) for player in players for name, tensor in state[player].items()}
+
+
+def _check_data(images, labels, settings) -> None:
     """Refuse what cannot be trained on, before any training starts."""
-    if not generators:
-        raise ValueError("generators=[]; allowed: a list of at least one generator")
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images: {type(images).__name__}; allowed: a tensor, such as the .images of an ImageSet")
+    if images.dtype not in (torch.float32, torch.uint8) or images.ndim < 2:
+        raise ValueError(f"images: {images.dtype}, shape {tuple(images.shape)}; allowed: (N, ...) float32 or uint8")
     if len(images) < settings.batch_size:
         raise ValueError(f"batch_size={settings.batch_size}; allowed: at most the number of images, {len(images)}")
     low, high = (bound.item() for bound in images.aminmax())  # one pass without copies; NaN if any value is
-    in_range = images.is_floating_point() and max(-low, high) <= 1 + 1e-4
-    if images.dtype != torch.uint8 and not in_range:
-        raise ValueError(f"images: {images.dtype} from {low:.3g} to {high:.3g}; allowed: float in [-1, 1] or uint8")
-    shape = tuple(images.shape[1:])
-    for k, generator in enumerate(generators, 1):
-        if tuple(generator.data_shape) != shape:
-            raise ValueError(f"generator {k} makes {tuple(generator.data_shape)}, but the images are {shape}")
-    if labels is None:
-        return
-    classes = generators[0].classes
-    if labels.shape != (len(images),) or labels.min() < 0 or labels.max() >= classes:
+    if images.dtype != torch.uint8 and not max(-low, high) <= 1 + 1e-4:
+        raise ValueError(f"images: float from {low:.3g} to {high:.3g}; allowed: float in [-1, 1] or uint8")
+    if labels is not None and not isinstance(labels, Tensor):
+        raise ValueError(f"labels: {type(labels).__name__}; allowed: a tensor, such as the .labels of an ImageSet")
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype != torch.int64):
         raise ValueError(
-            f"labels: shape {tuple(labels.shape)}, {labels.min()} to {labels.max()}; "
-            f"allowed: one whole number from 0 to {classes - 1} for each of the {len(images)} images"
+            f"labels: {labels.dtype}, shape {tuple(labels.shape)}; "
+            f"allowed: one int64 for each of the {len(images)} images"
         )
+
+
+@torch.no_grad()
+def _check_networks(generators, discriminator, images, labels) -> None:
+    """Refuse networks that do not fit the data or each other, by a trial on two images that changes nothing."""
+    if not len(generators):
+        raise ValueError("generators=[]; allowed: a list of at least one generator")
+    real, labels_real = to_unit_range(images[:2]), None if labels is None else labels[:2]
+    for k, generator in enumerate(generators, 1):
+        if generator.latent_dim != generators[0].latent_dim:
+            dims = [generator.latent_dim for generator in generators]
+            raise ValueError(f"generators take latents of {dims} numbers; allowed: the same for all")
+        classes = getattr(generator, "classes", 0)
+        if labels is None and classes:
+            raise ValueError(f"labels=None; allowed: labels from 0 to {classes - 1}, as generator {k} is conditional")
+        if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
+            allowed = f"0 to {classes - 1}" if classes else "None, as it is not conditional"
+            raise ValueError(f"labels: from {labels.min()} to {labels.max()}; allowed for generator {k}: {allowed}")
+        _trial(f"generator {k}", generator, real.new_zeros(2, generator.latent_dim), labels_real, real.shape)
+    _trial("the discriminator", discriminator, real, labels_real, real.shape[:1])
+
+
+def _trial(name: str, network: nn.Module, inputs: Tensor, labels: Tensor | None, wanted: torch.Size) -> None:
+    network.eval()  # else batch norm and spectral norm would learn from it
+    try:
+        shape = tuple(network(inputs, *([] if labels is None else [labels])).shape)
+    except RuntimeError as error:
+        raise ValueError(f"{name} cannot take inputs of shape {tuple(inputs.shape)}: {error}") from error
+    if shape != tuple(wanted):
+        raise ValueError(f"{name} turns {tuple(inputs.shape)} into {shape}; allowed: {tuple(wanted)} for these images")

@@ -1,0 +1,40 @@
+"""A training of a few milliseconds an epoch, and what two runs must have in common to count as the same."""
+
+import torch
+
+from helpers.data import ring_of_gaussians
+from helpers.networks import Discriminator, Generator
+from helpers.objectives import PSG
+from helpers.training import Settings, Trainer
+
+RING = ring_of_gaussians(200)
+
+
+def make(objective=None, generators=2, width=8, images=RING.images, labels=None, classes=0, **settings) -> Trainer:
+    """A trainer with two small generators on 200 points, two steps an epoch."""
+    settings = Settings(**({"epochs": 5, "batch_size": 100, "grid_size": 8, "grid_epochs": (0, 2, 5)} | settings))
+    torch.manual_seed(settings.seed)
+    networks = [Generator(4, (2,), (width, width), classes) for _ in range(generators)]
+    discriminator = Discriminator((2,), (width, width), classes=classes)
+    return Trainer(networks, discriminator, objective or PSG(), images, settings, labels)
+
+
+def outcome(trainer: Trainer) -> dict:
+    """Everything a run ends with, but the seconds that it took; rows as they are, not rounded for writing."""
+    state = trainer.state_dict()
+    del state["history"]["columns"]
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history.rows]
+    return state | {"rows": rows}
+
+
+def same(one, other) -> bool:
+    """Whether two nests of dicts, lists, tensors and numbers agree in every bit and type."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
