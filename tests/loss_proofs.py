@@ -48,7 +48,7 @@ def every_sample_has_its_own_place_on_the_line(objective) -> None:
     alpha = ((seen[-1] - real) / (fake - real)).flatten(1)
     close(alpha, alpha.median(1, keepdim=True).values.expand_as(alpha), tolerance=1e-3)  # the same for all pixels
     alpha = alpha.median(1).values
-    assert -1e-4 < alpha.min() and alpha.max() < 1 + 1e-4
+    assert alpha.min() > -1e-4 and alpha.max() < 1 + 1e-4
     assert alpha.min() < 0.2 and alpha.max() > 0.8, "the samples of a batch do not spread over the line"
 
 
@@ -96,7 +96,7 @@ def balance_stays_between_0_and_1(objective) -> None:
 
 
 def energy_follows_the_whole_image(energy) -> None:
-    """The gradient of an energy must count an image's pixels both as input and as target: compare finite differences."""
+    """An energy must count a pixel both as input and as target: its gradient must be that of finite differences."""
     image = random_images(seed=5, count=1).double().requires_grad_()
     (gradient,) = torch.autograd.grad(energy(image).sum(), image)
     step = 1e-6
