@@ -94,6 +94,7 @@ def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
         ax.plot(epochs, stacked.T, color=style["color"], alpha=0.25, linewidth=0.8)
         _, low, high = np.transpose([across_seeds(column) for column in stacked.T])
         ax.fill_between(epochs, low, high, color=style["color"], alpha=0.12, linewidth=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)  # there is no epoch 1.25
     marker = "o" if length <= 12 else None
     ax.plot(epochs, mean, **style, marker=marker, markersize=4, label=label)
 
@@ -215,7 +216,8 @@ def points_over_epochs(history: History, real, title: str, generator: int = 0) -
     fig, axes = new_figure(len(epochs), width=2.6 * len(epochs), height=3.1, squeeze=False, sharex=True, sharey=True)
     for ax, epoch in zip(axes[0], epochs, strict=True):
         scatter_points(ax, real, history.grids[epoch][generator], f"epoch {epoch}")
-    axes[0, -1].legend(loc="upper right", fontsize=8, markerscale=2)
+    handles = axes[0, 0].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside upper right", ncols=2, fontsize=8, markerscale=2)
     fig.suptitle(title, x=0.01, ha="left", fontsize=11)
     return fig
 
@@ -228,17 +230,24 @@ def scatter_points(ax, real, fake, title: str) -> None:
     ax.set(title=title, xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xlabel="x", ylabel="y")
 
 
-def landscape(ax, discriminator, title: str, resolution: int = 60) -> None:
-    """D's probability that a point is real, over the square [-1.1, 1.1] x [-1.1, 1.1], as a heat map."""
+def landscape(ax, discriminator, title: str, resolution: int = 60, is_probability: bool = True) -> None:
+    """D's probability that a point is real, over the square [-1.1, 1.1] x [-1.1, 1.1], as a heat map.
+
+    A critic's score is no probability: with ``is_probability=False`` the score itself is drawn, on its own scale.
+    """
     import torch
 
     axis = torch.linspace(-1.1, 1.1, resolution)
     points = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
         device = next(discriminator.parameters()).device
-        value = discriminator(points.to(device)).sigmoid().cpu().view(resolution, resolution).T.numpy()
-    mesh = ax.pcolormesh(axis.numpy(), axis.numpy(), value, cmap="cividis", vmin=0, vmax=1, shading="nearest")
-    ax.contour(axis.numpy(), axis.numpy(), value, levels=[0.5], colors="white", linewidths=1)
+        value = discriminator(points.to(device)).cpu().view(resolution, resolution).T
+    value, (low, high) = (value.sigmoid(), (0, 1)) if is_probability else (value, (None, None))
+    x, value = axis.numpy(), value.numpy()
+    mesh = ax.pcolormesh(x, x, value, cmap="cividis", vmin=low, vmax=high, shading="nearest")
+    if is_probability and value.min() < 0.5 < value.max():
+        ax.contour(x, x, value, levels=[0.5], colors="white", linewidths=1)
     ax.set(title=title, xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xlabel="x", ylabel="y")
     ax.grid(False)
-    ax.figure.colorbar(mesh, ax=ax, label="D(x): probability of real", shrink=0.8)
+    label = "D(x): probability of real" if is_probability else "score of D"
+    ax.figure.colorbar(mesh, ax=ax, label=label, shrink=0.8)

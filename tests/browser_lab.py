@@ -2,12 +2,12 @@
 
     python tests/browser_lab.py [--stored] [--theme light|dark] [--pictures FOLDER] NOTEBOOK ...
 
-Each slider is dragged with the mouse and stepped back with the keyboard, each drop-down list is changed and
-changed back, each button is clicked; the picture in the cell's output must change, and return with the
-control. `--stored` runs nothing and looks at what a reader sees on opening the file. Two classes tell this
-program what to expect: a control with the class `waits-for-button` changes no picture by itself (it sets
-what a button does next), and a button with the class `no-picture` changes none either. Exit status 0 means
-that no problem was found.
+Each slider is dragged with the mouse and stepped back with the keyboard, each drop-down list and check box is changed
+with the one and changed back with the other, all buttons are pressed in turn, first with the keyboard, then with the
+mouse; the picture in the cell's output must change, and return with the control. `--stored` runs nothing, looks at what
+a reader sees on opening the file and trusting it, and moves the sliders that need no kernel. Two classes tell this
+program what to expect: a control with the class `waits-for-button` changes no picture by itself (it sets what a button
+does next), and a button with the class `no-picture` changes none either. Exit status 0 means that no problem was found.
 """
 
 import argparse
@@ -26,11 +26,12 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
+from nbformat.sign import NotebookNotary
+
 ROOT = Path(__file__).resolve().parents[1]
 BROKEN_WIDGET = ("Loading widget", "Error displaying widget", "model not found", "Failed to load model")
-PATIENCE = (
-    20.0  # seconds that a picture has to follow its control; drawing takes one or two on a busy machine
-)
+PATIENCE = 20.0  # seconds that a picture has to follow its control; drawing takes one or two on a busy machine
 
 READY = """async () => {
   const notebook = window.jupyterapp.shell.currentWidget;
@@ -102,6 +103,7 @@ class JupyterLab:
             "IPYTHONDIR": "ipython",
         }
         environment = {**os.environ, **environment, "JUPYTER_PLATFORM_DIRS": "1"}
+        places["JUPYTER_DATA_DIR"] = "data"  # where trust is kept
         environment |= {variable: str(self.folder / name) for variable, name in places.items()}
         command = [
             sys.executable,
@@ -142,8 +144,10 @@ class JupyterLab:
         return f"http://127.0.0.1:{self.port}"
 
     def add(self, notebook: Path) -> str:
-        """Copies a notebook to where it can be opened; returns its address."""
-        shutil.copyfile(notebook, self.folder / "work" / "notebooks" / notebook.name)
+        """Copies a notebook to where it can be opened, and trusts it; returns its address."""
+        copy = self.folder / "work" / "notebooks" / notebook.name
+        shutil.copyfile(notebook, copy)
+        NotebookNotary(data_dir=str(self.folder / "data")).sign(nbformat.read(copy, as_version=4))
         return f"{self.address}/lab/tree/notebooks/{notebook.name}?reset&token={self.token}"
 
     def wait_until_up(self, seconds: float = 120) -> None:
@@ -235,6 +239,7 @@ class Visit:
             if not stored:
                 self.photograph(element, cell)
                 self.use_controls(element, cell)
+            self.use_kernel_free_controls(element, cell)
         if stored:
             self.check(self.figures, {"id": "any"}, "no picture at all")
             if self.pictures:
@@ -253,12 +258,26 @@ class Visit:
         output = element.locator(".jp-Cell-outputWrapper")
         for number in range(output.locator(".noUi-handle").count()):
             self.use_slider(element, cell, NoUiSlider(self.page, output, number))
-        for number in range(output.locator("input[type=range]").count()):
-            self.use_slider(element, cell, RangeInput(self.page, output, number))
-        for number in range(output.locator(".widget-dropdown select").count()):
-            self.use_list(element, cell, output.locator(".widget-dropdown select").nth(number))
-        for number in range(output.locator("button.jupyter-button").count()):
-            self.use_button(element, cell, output.locator("button.jupyter-button").nth(number))
+        lists = output.locator(".widget-dropdown select")
+        for number in range(lists.count()):
+            self.use_list(element, cell, lists.nth(number))
+        boxes = output.locator(".widget-checkbox input")
+        for number in range(boxes.count()):
+            self.use_check_box(element, cell, boxes.nth(number))
+        buttons = output.locator("button.jupyter-button")
+        self.controls += buttons.count()
+        for with_mouse in (False, True):
+            for number in range(buttons.count()):
+                self.use_button(element, cell, buttons.nth(number), with_mouse)
+
+    def use_kernel_free_controls(self, element, cell: dict) -> None:
+        output = element.locator(".jp-Cell-outputWrapper")
+        for place in (
+            output,
+            *(output.frame_locator("iframe").nth(n) for n in range(output.locator("iframe").count())),
+        ):
+            for number in range(place.locator("input[type=range]").count()):
+                self.use_slider(element, cell, RangeInput(self.page, place, number))
 
     def use_slider(self, element, cell: dict, slider) -> None:
         if not slider.usable():
@@ -270,9 +289,7 @@ class Visit:
         moved = slider.value()
         self.check(moved != start, cell, f"a slider stayed at {start} when dragged")
         if not silent:
-            self.check(
-                wait_for(element, lambda now: now != before), cell, f"same picture at {start} and {moved}"
-            )
+            self.check(wait_for(element, lambda now: now != before), cell, f"same picture at {start} and {moved}")
         slider.step_back_to(start)
         self.check(slider.value() == start, cell, f"the keyboard did not bring a slider back to {start}")
         if not silent:
@@ -285,31 +302,48 @@ class Visit:
         self.controls += 1
         before, start = fingerprint(element), choice.evaluate("list => list.selectedIndex")
         silent = waits_for_button(choice) or before is None
-        # No arrow keys here: in a list they are JupyterLab's own, and select the next cell.
         choice.select_option(index=0 if start else 1)
         if not silent:
-            self.check(
-                wait_for(element, lambda now: now != before), cell, "a list does not change the picture"
-            )
-        choice.select_option(index=start)
+            self.check(wait_for(element, lambda now: now != before), cell, "a list does not change the picture")
+        # The space bar opens the list. While it is closed, arrow keys are JupyterLab's own and select the next cell.
+        choice.focus()
+        for key in ("Space", "ArrowDown" if start else "ArrowUp", "Enter"):
+            self.page.keyboard.press(key)
+            self.page.wait_for_timeout(200)
+        chosen = choice.evaluate("list => list.selectedIndex")
+        self.check(chosen == start, cell, f"the keyboard did not bring a list back from {chosen} to {start}")
         if not silent:
-            self.check(
-                wait_for(element, lambda now: now == before), cell, "the list's picture did not return"
-            )
+            self.check(wait_for(element, lambda now: now == before), cell, "the list's picture did not return")
 
-    def use_button(self, element, cell: dict, button) -> None:
-        if not button.is_visible() or not button.is_enabled():
+    def use_check_box(self, element, cell: dict, box) -> None:
+        if not box.is_enabled():
             return
         self.controls += 1
+        before, silent = fingerprint(element), waits_for_button(box)
+        box.click()
+        if not silent:
+            self.check(wait_for(element, lambda now: now != before), cell, "a check box does not change the picture")
+        box.focus()
+        self.page.keyboard.press("Space")
+        if not silent:
+            self.check(wait_for(element, lambda now: now == before), cell, "the check box's picture did not return")
+
+    def use_button(self, element, cell: dict, button, with_mouse: bool) -> None:
+        if not button.is_visible() or not button.is_enabled():
+            return
         before, name = fingerprint(element), button.inner_text()
         silent = before is None or button.evaluate("button => Boolean(button.closest('.no-picture'))")
         button.scroll_into_view_if_needed()
-        button.focus()
-        self.page.keyboard.press("Enter")
-        if not silent:
-            self.check(wait_for(element, lambda now: now != before), cell, f"button {name!r}: same picture")
-        button.click()
-        self.page.wait_for_timeout(300)
+        if with_mouse:
+            button.click()
+        else:
+            button.focus()
+            self.page.keyboard.press("Enter")
+        if silent:
+            self.page.wait_for_timeout(500)
+        else:
+            how = "mouse" if with_mouse else "keyboard"
+            self.check(wait_for(element, lambda now: now != before), cell, f"button {name!r}, {how}: same picture")
         for message in ("Traceback", "Error:"):
             self.check(message not in element.inner_text(), cell, f"button {name!r} ends in an error")
 
@@ -385,7 +419,12 @@ def waits_for_button(control) -> bool:
 
 def pixels(element) -> list[str]:
     outputs = element.locator(".jp-Cell-outputWrapper")
-    return outputs.first.evaluate(PIXELS) if outputs.count() else []
+    if not outputs.count():
+        return []
+    found = outputs.first.evaluate(PIXELS)
+    for frame in outputs.first.locator("iframe").element_handles():
+        found += frame.content_frame().locator("body").evaluate(PIXELS)
+    return found
 
 
 def fingerprint(element) -> str | None:
