@@ -26,6 +26,7 @@ def resumed(trainer, path: Path):
     from filelock import FileLock, Timeout
 
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(f"{path}.lock").acquire(timeout=0)
     except Timeout:
         raise CheckpointError(f"{path} is written by another training now; wait or choose another path") from None

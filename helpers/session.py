@@ -16,19 +16,19 @@ def pick_device(device: str = "auto"):
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={device!r} cannot be used here; allowed: 'auto', 'cpu', 'cuda', 'mps'") from error
-    return torch.device(device)
+    return chosen
 
 
 def pick_profile(profile: str = "auto") -> str:
     """``auto`` becomes GAN_PROFILE if set, else ``full`` on a machine with a CUDA GPU, else ``quick``."""
     if profile == "auto":
-        profile = os.environ.get("GAN_PROFILE", "")
-    if not profile:
         under_test = "PYTEST_VERSION" in os.environ
-        profile = "full" if not under_test and pick_device().type == "cuda" else "quick"
+        profile = os.environ.get("GAN_PROFILE")
+        profile = profile or ("full" if not under_test and pick_device().type == "cuda" else "quick")
     if profile not in PROFILES:
         raise ValueError(f"profile={profile!r}; allowed: 'auto', {', '.join(map(repr, PROFILES))}")
     return profile

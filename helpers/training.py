@@ -457,9 +457,9 @@ def _check_networks(generators, discriminator, images, labels) -> None:
         if labels is None and classes:
             raise ValueError(f"labels=None; allowed: labels from 0 to {classes - 1}, as generator {k} is conditional")
         if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
-            allowed = f"0 to {classes - 1}" if classes else "None, as it is not conditional"
-            raise ValueError(f"labels: from {labels.min()} to {labels.max()}; allowed for generator {k}: {allowed}")
-        _trial(f"generator {k}", generator, real.new_zeros(2, generator.latent_dim), labels_real, real.shape)
+            allowed = f"0 to {classes - 1}" if classes else f"None, as generator {k} is not conditional"
+            raise ValueError(f"labels: from {labels.min()} to {labels.max()}; allowed: {allowed}")
+        _trial(f"generator {k}", generator, real.new_zeros(len(real), generator.latent_dim), labels_real, real.shape)
     _trial("the discriminator", discriminator, real, labels_real, real.shape[:1])
 
 

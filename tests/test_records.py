@@ -1,23 +1,35 @@
 """Recorded runs: what is written is read back, what is damaged is named, and a killed recorder loses nothing."""
 
+import errno
 import json
 import os
 import random
 import signal
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from helpers import records
+from helpers.checkpoints import CheckpointError
+from helpers.networks import Discriminator, Generator
 from helpers.records import RecordError, load_runs, read_record, record
+from helpers.systems import SYSTEMS
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def small_networks(monkeypatch):
+    """What is proven here does not depend on the size of the players; with small ones it takes seconds."""
     torch.set_num_threads(1)
+    for name, count in {"gan": 1, "psg_algorithm1": 2}.items():
+
+        def networks(shape, classes, count=count):
+            return [Generator(4, shape, (8, 8)) for _ in range(count)], Discriminator(shape, (8, 8))
+
+        monkeypatch.setitem(SYSTEMS, name, replace(SYSTEMS[name], networks=networks))
 
 
 def make(runs, epochs=4, seed=0, system="psg_algorithm1", **settings):
@@ -81,8 +93,7 @@ def test_a_recorder_killed_twenty_times_ends_with_the_undisturbed_record(tmp_pat
             os._exit(0)
         time.sleep(moments.uniform(0, 0.3 * whole))
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        killed += 1
+        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         for found in (tmp_path / "killed").rglob("record.json"):
             read_record(found.parent)  # if it is there, it is whole
     assert_same(undisturbed, contents(make(tmp_path / "killed", epochs=8)))
@@ -155,6 +166,37 @@ def test_only_one_process_records_a_run(tmp_path):
         make(tmp_path)
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_disk_that_cannot_be_written_is_named_and_costs_no_old_record(code, call, tmp_path, monkeypatch):
+    real, calls = os.replace, 0
+
+    def fail(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise OSError(code, os.strerror(code))
+        return real(*arguments)
+
+    whole = contents(make(tmp_path / "whole", epochs=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises((RecordError, CheckpointError), match=f"seed0.*{os.strerror(code)}"):
+            make(tmp_path, epochs=2)
+    assert not load_runs("psg_algorithm1", "ring", runs=tmp_path)
+    assert_same(whole, contents(make(tmp_path, epochs=2)))
+
+
+def test_a_damaged_checkpoint_of_a_recorder_is_named_on_the_command_line(tmp_path, capsys):
+    folder = tmp_path / "ring" / "gan" / "seed3"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").write_bytes(b"damaged")
+    records.main(["--systems", "gan", "--dataset", "ring", "--seeds", "3", "--epochs", "1", "--runs", str(tmp_path)])
+    assert (
+        "skipped: " in (said := capsys.readouterr().err) and "checkpoint.pt is damaged" in said and "delete it" in said
+    )
+
+
 def test_weights_are_kept_for_seed_zero_only(tmp_path):
     assert any(name.startswith("generators.1.") for name in read_record(make(tmp_path, epochs=1)).weights())
     with pytest.raises(RecordError, match="seed 0 only"):
@@ -173,5 +215,7 @@ def test_the_kept_records_can_all_be_read():
     for folder in folders:
         read = read_record(folder)
         assert read.history.status in ("complete", "diverged") and len(read.history) >= 1
-    size = sum(path.stat().st_size for path in records.RUNS.rglob("*") if path.is_file() and "checkpoint" not in path.name)
+    size = sum(
+        path.stat().st_size for path in records.RUNS.rglob("*") if path.is_file() and "checkpoint" not in path.name
+    )
     assert size < 25e6
