@@ -107,7 +107,7 @@ def test_longer_runs_count_as_they_stood_at_the_common_epoch():
 
 def test_short_runs_are_left_out_and_diverged_ones_counted():
     runs = make_runs(seeds=(0, 1, 2, 3))
-    runs["gan"][2] = make_record("gan", 2, epochs=3, status="diverged")
+    runs["gan"][2] = make_record("gan", 2, epochs=25, status="diverged")
     runs["gan"][3] = make_record("gan", 3, epochs=7)
     collapse = {"kind": "collapsed", "epoch": 4, "message": ""}
     runs["sngan"][1] = make_record("sngan", 1, events=[collapse])
