@@ -349,3 +349,11 @@ def test_train_is_the_trainers_fit_in_one_call():
     settings = Settings(epochs=1, batch_size=50, learning_rate=1e-3, grid_size=16)
     history = train(*players, objectives.GAN(), RING.images, settings, progress=False)
     assert without_seconds(history) == without_seconds(make_trainer(epochs=1).fit(progress=False))
+
+
+def test_grids_show_latents_that_stay_fixed_and_belong_to_the_seed():
+    trainer = make_trainer(grid_epochs=(2,))
+    latents = trainer.fixed_latents.clone()
+    history = trainer.fit(progress=False)
+    np.testing.assert_array_equal(history.grids[2], trainer.sample(latents=latents).numpy())
+    assert not torch.equal(latents, make_trainer(seed=5).fixed_latents)
