@@ -1,0 +1,62 @@
+"""The systems that are timed, and our own loop for each: ``Ours(case, images).run(batches)``."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from helpers import objectives
+from helpers.networks import Discriminator, Generator
+from helpers.systems import SYSTEMS
+from helpers.training import Settings, Trainer
+
+
+@dataclass(frozen=True)
+class Case:
+    """One system: K generators against a discriminator that may have spectral norm or a gradient penalty."""
+
+    name: str
+    label: str
+    objective: type[objectives.Objective] = objectives.GAN
+    generators: int = 1
+    spectral: bool = False
+    width: float = 1.0  # of all hidden layers, in multiples of the slides'
+
+    @property
+    def penalty(self) -> bool:
+        return self.objective is objectives.WGANGP
+
+    def settings(self, batch_size: int) -> Settings:
+        return Settings(batch_size=batch_size, **(SYSTEMS["wgan_gp"].settings if self.penalty else {}))
+
+    def hidden(self) -> tuple[int, int]:
+        return round(256 * self.width), round(512 * self.width)
+
+    def networks(self) -> tuple[list[Generator], Discriminator]:
+        torch.manual_seed(0)
+        generators = [Generator(hidden=self.hidden()) for _ in range(self.generators)]
+        return generators, Discriminator(hidden=self.hidden()[::-1], spectral=self.spectral)
+
+
+CASES = (
+    Case("gan", "GAN"),
+    Case("sngan", "SNGAN", spectral=True),
+    Case("psg_1", "PSG-GAN, K = 1", objectives.PSG),
+    Case("psg_2", "PSG-GAN, K = 2", objectives.PSG, generators=2),
+    Case("psg_4", "PSG-GAN, K = 4", objectives.PSG, generators=4),
+    Case("wgan_gp", "WGAN-GP", objectives.WGANGP),
+)
+
+
+class Ours:
+    """Our loop: the helpers' Trainer, together with the sums over an epoch's measures that it keeps."""
+
+    def __init__(self, case: Case, images: Tensor, batch_size: int = 100):
+        generators, discriminator = case.networks()
+        self.trainer = Trainer(generators, discriminator, case.objective(), images, case.settings(batch_size))
+        self.total = 0
+
+    def run(self, batches: int) -> None:
+        """Train on this many batches of real images."""
+        for _ in range(max(batches // self.trainer.settings.critic_steps, 1)):
+            self.total = self.total + torch.stack(list(self.trainer.step().values()))

@@ -1,0 +1,143 @@
+"""The benchmarks measure what they say: equal work in the three loops, the floor's products are the step's, and the
+README's table is the one of the stored results. No test asserts a time.
+"""
+
+import json
+import platform
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks import scaling, table
+from benchmarks.__main__ import main, measure_loops
+from benchmarks.cases import CASES, Case, Ours
+from benchmarks.floor import Floor
+from benchmarks.measure import alternate, machine_facts, ratios, summarise
+from benchmarks.slides import slides_loop
+
+BATCH = 8
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def images(count=40):
+    pixels = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return pixels, pixels[:, None].float() / 127.5 - 1
+
+
+class CountProducts(TorchDispatchMode):
+    """torch's FlopCounterMode without its hooks on modules, which autograd.grad does not allow."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function.overloadpacket in flop_registry:
+            self.flops += flop_registry[function.overloadpacket](*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def product_flops(loop, batches: int) -> int:
+    with CountProducts() as counter:
+        loop.run(batches)
+    return counter.flops
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_floor_has_the_products_of_our_step(case):
+    ours, floor = product_flops(Ours(case, images()[1], BATCH), 5), product_flops(Floor(case, BATCH), 5)
+    # For the gradient penalty autograd also multiplies by the zeros of LeakyReLU's second derivative.
+    assert ours == floor or (case.penalty and floor < ours < 1.2 * floor)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_usual_loop_trains_all_players(case):
+    loop = slides_loop(case, images()[0], BATCH)
+    players = [*loop.generators, loop.discriminator]
+    before = [next(player.parameters()).clone() for player in players]
+    loop.run(5)
+    assert all(not torch.equal(old, next(player.parameters())) for old, player in zip(before, players, strict=True))
+    assert all(next(player.parameters()).isfinite().all() for player in players)
+
+
+def test_usual_loop_has_our_losses():
+    """The same networks on the same images and latents: both loops minimise the same numbers."""
+    case = Case("psg_2", "", CASES[3].objective, generators=2)
+    loop, trainer = slides_loop(case, images()[0], BATCH), Ours(case, images()[1], BATCH).trainer
+    real, fakes = images()[1][:BATCH], [fake.detach() for fake in trainer.generate(BATCH)]
+    usual = loop.discriminator_loss(real, fakes)
+    _, measures = trainer.discriminator_step(real, fakes)
+    torch.testing.assert_close(usual, measures["d_loss"])
+    torch.testing.assert_close(next(loop.batches)[0].aminmax(), images()[1].aminmax())
+
+
+def test_contestants_take_turns():
+    calls = []
+    seconds = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3)
+    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_summaries_and_ratios():
+    measure = summarise("name", [4.0, 1.0, 2.0, 3.0, 5.0], "s")
+    assert (measure.value, measure.low, measure.high) == (3.0, 1.5, 4.5)
+    assert str(measure) == "name 3 s"
+    assert ratios([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
+
+
+def test_machine_facts_name_no_host_and_no_path():
+    facts = json.dumps(machine_facts())
+    assert platform.node() not in facts or not platform.node()
+    assert "/" not in facts
+
+
+def test_loops_are_measured_with_both_ratios():
+    measures = {m.name: m for m in measure_loops(*images(), rounds=1, batches=5, batch_size=BATCH)}
+    for case in CASES:
+        assert {f"{case.name}/{name}" for name in ("slides", "ours", "floor")} <= set(measures)
+        usual, ours = measures[f"{case.name}/slides"].value, measures[f"{case.name}/ours"].value
+        assert measures[f"{case.name}/slides_over_ours"].value == pytest.approx(usual / ours)
+    assert "psg_2/ours_over_gan" in measures
+
+
+def test_every_sweep_is_measured_and_drawn(monkeypatch):
+    _, pixels = images()
+    for sweep, value in (("batch_size", 4), ("width", 0.25), ("generators", 2), ("images", 20)):
+        monkeypatch.setattr(scaling, "SWEEPS", {sweep: ((value,), sweep)})
+        (point,) = scaling.measure_scaling(pixels, rounds=1, seconds=0.001)
+        assert (point["sweep"], point["value"]) == (sweep, value)
+        assert point["ours"] > 0 and point["floor"] > 0
+
+
+def test_figure_states_the_growth():
+    grown = {"batch_size": -0.5, "width": 2, "generators": 1, "images": 1}
+    points = [
+        {"sweep": sweep, "value": value, "ours": value ** grown[sweep], "floor": value ** grown[sweep] / 2}
+        for sweep, (values, _) in scaling.SWEEPS.items()
+        for value in values
+    ]
+    assert "8 generators cost 8.0 times" in scaling.growth(points)
+    assert "4 times the width 16 times" in scaling.growth(points)
+    assert "0.25 times" in scaling.growth(points)
+    figure = scaling.draw(points, machine_facts())
+    assert all(len(ax.lines) == 2 and ax.get_xscale() == "log" == ax.get_yscale() for ax in figure.axes)
+
+
+def test_what_is_refused():
+    for wrong in (["--rounds", "0"], ["--images", "50"], ["--batches", "7"]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+
+
+def test_stored_results_are_complete_and_the_readme_agrees():
+    results = json.loads(table.RESULTS.read_text(encoding="utf-8"))
+    for report in results.values():
+        assert {"device", "threads", "torch", "date"} <= set(report["machine"])
+        assert {point["sweep"] for point in report["scaling"]} == set(scaling.SWEEPS)
+    readme = table.README.read_text(encoding="utf-8")
+    assert table.between_markers(readme) == table.speed_table(results), "run `python -m benchmarks.table`"
