@@ -1,7 +1,7 @@
 """Recorded runs: trained once by ``python -m helpers.records``, kept under ``data/runs``, read by the notebooks.
 
 A run's folder is ``data/runs/<data set>/<system>/seed<n>``: ``record.json`` (history, settings, provenance, quality),
-``grids.npz`` (samples of fixed latents) and, for seed 0, ``weights.safetensors``. While a run is under way it holds
+``grids.npz`` (samples of fixed latents) and, for seed 0, ``weights.safetensors`` (the generators). While a run is under way it holds
 ``checkpoint.pt`` instead; a record is written last and whole, so that what can be read is complete.
 """
 
@@ -58,13 +58,14 @@ class Record:
         return self.quality[max(self.quality)][part]
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The final weights, "generators.0.layers.0.weight" and so on (seed 0 only)."""
+        """The generators' final weights, "generators.0.layers.0.weight" and so on (seed 0 only), kept in half precision."""
         from safetensors.torch import load_file
 
         path = self.folder / "weights.safetensors"
         if not path.exists():
             raise RecordError(f"{path} is missing: weights are kept for seed 0 only")
-        return load_file(path)
+        weights = load_file(path)
+        return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
@@ -202,11 +203,11 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
     np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in trainer.history.grids.items()})
     contents = {"grids.npz": buffer.getvalue()}
     if trainer.settings.seed == 0:
-        networks = {"generators": trainer.generators, "discriminator": trainer.discriminator}
-        tensors = {
-            f"{n}.{key}": value for n, network in networks.items() for key, value in network.state_dict().items()
-        }
-        contents["weights.safetensors"] = save({key: value.cpu().clone() for key, value in tensors.items()})
+        # Half precision is enough to draw from a generator, and keeps the repository small.
+        state = {f"generators.{key}": value.cpu() for key, value in trainer.generators.state_dict().items()}
+        contents["weights.safetensors"] = save(
+            {key: value.half() if value.is_floating_point() else value.clone() for key, value in state.items()}
+        )
     for filename, content in contents.items():
         write_atomically(folder / filename, content)
         files[filename] = _digest(content)
