@@ -1,8 +1,8 @@
 """Recorded runs: trained once by ``python -m helpers.records``, kept under ``data/runs``, read by the notebooks.
 
 A run's folder is ``data/runs/<data set>/<system>/seed<n>``: ``record.json`` (history, settings, provenance, quality),
-``grids.npz`` (samples of fixed latents) and, for seed 0, ``weights.safetensors`` (the generators). While a run is under way it holds
-``checkpoint.pt`` instead; a record is written last and whole, so that what can be read is complete.
+``grids.npz`` (samples of fixed latents) and, for seed 0, ``weights.safetensors`` (the generators). While a run is under
+way it holds ``checkpoint.pt`` instead; a record is written last and whole, so that what can be read is complete.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Record:
         return self.quality[max(self.quality)][part]
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The generators' final weights, "generators.0.layers.0.weight" and so on (seed 0 only), kept in half precision."""
+        """The generators' final weights, "generators.0.layers.0.weight" and so on: seed 0 only, kept in half precision."""
         from safetensors.torch import load_file
 
         path = self.folder / "weights.safetensors"
