@@ -191,6 +191,8 @@ class TrainingDashboard(Panel):
         if len(history):
             figures.loss_curves(history, _loss_title(history, -1), losses)
             figures.accuracy_curves(history, f"D picks the real one: {history['pick_accuracy'][-1]:.0%}", accuracy)
+            for ax in (losses, accuracy):
+                ax.set_xlim(0, 1.05 * max(len(history), 5))
         else:
             for ax in (losses, accuracy):
                 ax.set(title="No epoch yet: press Run or Step", xlabel="epoch", xlim=(0, 1), ylim=(0, 1))

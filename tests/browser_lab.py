@@ -393,7 +393,8 @@ class RangeInput:
         self.handle = output.locator("input[type=range]").nth(number)
 
     def usable(self) -> bool:
-        return self.handle.is_visible() and self.handle.is_enabled()
+        several = self.handle.get_attribute("min") != self.handle.get_attribute("max")
+        return several and self.handle.is_visible() and self.handle.is_enabled()
 
     def value(self) -> str:
         return self.handle.input_value()

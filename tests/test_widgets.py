@@ -5,6 +5,7 @@ with plain training. What a browser shows of them is tests/test_browser.py's aff
 import base64
 import io
 import re
+import threading
 import time
 
 import ipywidgets
@@ -189,14 +190,15 @@ def test_buttons_do_no_harm_when_nothing_runs_or_all_is_done():
         assert (len(trainer.history), trainer.history.status) == (1, "complete")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_while_training_is_shown(monkeypatch):
     trainer = toy_trainer()
     dashboard = widgets.TrainingDashboard(trainer, ALT)
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: raised.append(arguments.exc_type))
     monkeypatch.setattr(trainer, "step", lambda: 1 / 0)
     dashboard.run()
     dashboard.wait()
-    assert dashboard.status.value == "training failed: division by zero"
+    assert dashboard.status.value == "training failed: division by zero" and raised == [ZeroDivisionError]
     assert trainer.history.status == "interrupted"
 
 
