@@ -201,7 +201,9 @@ class Trainer:
     def run_epoch(self, after_each_step=lambda: None) -> dict[str, float]:
         """Train for one epoch and append its row, the means over its steps, to the history."""
         start, total = time.perf_counter(), None
-        self._order = None  # an epoch starts with a fresh order, wherever the last one was left
+        # An epoch starts with a fresh order and in training mode, wherever Ctrl-C or a callback left the last one.
+        self._order = None
+        self.generators.train(), self.discriminator.train()
         norms = []
         for step in range(self.steps_per_epoch):
             measures = self.step()

@@ -341,6 +341,14 @@ def test_after_ctrl_c_the_same_trainer_goes_on():
     assert set(history.grids) == {0, 2, 5}
 
 
+def test_networks_left_in_evaluation_mode_train_on():
+    """As Ctrl-C leaves them in the middle of making samples; batch norm would stand still from then on."""
+    modes = []
+    trainer = failing(3, lambda count: modes.append(trainer.generators.training and trainer.discriminator.training))
+    trainer.fit(progress=False, on_epoch=lambda trainer: (trainer.generators.eval(), trainer.discriminator.eval()))
+    assert modes == [True] and len(trainer.history) == 5
+
+
 def test_after_ctrl_c_the_same_trainer_goes_back_to_its_checkpoint(tmp_path):
     undisturbed, trainer = tiny.make(), failing(4)
     undisturbed.fit(progress=False)
