@@ -58,7 +58,7 @@ class Record:
         return self.quality[max(self.quality)][part]
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The generators' final weights, "generators.0.layers.0.weight" and so on: seed 0 only, kept in half precision."""
+        """The generators' final weights, "generators.0.layers.0.weight" and so on: seed 0 only, half precision."""
         from safetensors.torch import load_file
 
         path = self.folder / "weights.safetensors"
