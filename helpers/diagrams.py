@@ -105,7 +105,8 @@ def intervals(groups: dict, measure: str, ax=None, title: str | None = None) -> 
         ax.plot(each.mean, index, "o", color=colour, markerfacecolor="white" if alone else colour)
     title = title or (f"Lowest: {min(known, key=known.get)}" if known else "Not measured")
     ax.set(title=title, xlabel=measure, yticks=range(len(groups)), yticklabels=list(groups))
-    ax.invert_yaxis()
+    ax.locator_params(axis="x", nbins=4)
+    ax.set_ylim(len(groups) - 0.5, -0.5)
     return fig
 
 
