@@ -10,12 +10,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks import scaling, table
+from benchmarks import bf16, scaling, table, waits
 from benchmarks.__main__ import main, measure_loops
 from benchmarks.cases import CASES, Case, Ours
 from benchmarks.floor import Floor
 from benchmarks.measure import alternate, machine_facts, ratios, summarise
 from benchmarks.slides import slides_loop
+from helpers.data import ImageSet
 
 BATCH = 8
 
@@ -126,6 +127,23 @@ def test_figure_states_the_growth():
     assert "0.25 times" in scaling.growth(points)
     figure = scaling.draw(points, machine_facts())
     assert all(len(ax.lines) == 2 and ax.get_xscale() == "log" == ax.get_yscale() for ax in figure.axes)
+
+
+def test_waits_come_from_a_process_of_their_own(monkeypatch):
+    monkeypatch.setattr(waits, "load_images", lambda *_, **__: None)
+    monkeypatch.setattr(waits, "PROGRAM", "import json; print(json.dumps({'wait/nothing s': 2.0}))")
+    assert list(map(str, waits.measure_waits(2))) == ["wait/nothing 2 s"]
+    monkeypatch.setattr(waits, "PROGRAM", "raise SystemExit('no such thing')")
+    with pytest.raises(RuntimeError, match="no such thing"):
+        waits.measure_waits(1)
+
+
+def test_bfloat16_is_in_the_products_only():
+    digits = ImageSet("random", images()[1], torch.zeros(40, dtype=torch.int64))
+    single, half = (bf16.make(flag, digits, batch_size=BATCH) for flag in (False, True))
+    a, b = single.step()["d_loss"], half.step()["d_loss"]
+    assert a != b and a == pytest.approx(b.item(), abs=0.02)
+    assert {p.dtype for p in (*half.generator_parameters, *half.discriminator.parameters())} == {torch.float32}
 
 
 def test_what_is_refused():
