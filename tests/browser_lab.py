@@ -31,7 +31,7 @@ from nbformat.sign import NotebookNotary
 
 ROOT = Path(__file__).resolve().parents[1]
 BROKEN_WIDGET = ("Loading widget", "Error displaying widget", "model not found", "Failed to load model")
-PATIENCE = 20.0  # seconds that a picture has to follow its control; drawing takes one or two on a busy machine
+PATIENCE = 60.0  # seconds that a picture has to follow its control; drawing takes one or two on a busy machine
 
 READY = """async () => {
   const notebook = window.jupyterapp.shell.currentWidget;
@@ -258,24 +258,28 @@ class Visit:
         output = element.locator(".jp-Cell-outputWrapper")
         for number in range(output.locator(".noUi-handle").count()):
             self.use_slider(element, cell, NoUiSlider(self.page, output, number))
+        # Buttons first: the last one of a laboratory starts it again, which is where its lists lead back to.
+        buttons = output.locator("button.jupyter-button")
+        self.controls += buttons.count()
+        for with_mouse in (False, True):
+            for number in range(buttons.count()):
+                self.use_button(element, cell, buttons.nth(number), with_mouse)
         lists = output.locator(".widget-dropdown select")
         for number in range(lists.count()):
             self.use_list(element, cell, lists.nth(number))
         boxes = output.locator(".widget-checkbox input")
         for number in range(boxes.count()):
             self.use_check_box(element, cell, boxes.nth(number))
-        buttons = output.locator("button.jupyter-button")
-        self.controls += buttons.count()
-        for with_mouse in (False, True):
-            for number in range(buttons.count()):
-                self.use_button(element, cell, buttons.nth(number), with_mouse)
 
     def use_kernel_free_controls(self, element, cell: dict) -> None:
         output = element.locator(".jp-Cell-outputWrapper")
-        for place in (
-            output,
-            *(output.frame_locator("iframe").nth(n) for n in range(output.locator("iframe").count())),
-        ):
+        places, frames = [output], output.locator("iframe")
+        for number in range(frames.count()):
+            frames.nth(
+                number
+            ).scroll_into_view_if_needed()  # out of sight nothing in it is ever stable
+            places.append(output.frame_locator("iframe").nth(number))
+        for place in places:
             for number in range(place.locator("input[type=range]").count()):
                 self.use_slider(element, cell, RangeInput(self.page, place, number))
 
