@@ -290,6 +290,14 @@ def test_the_payload_would_work(kind, tmp_path):
     assert (tmp_path / "executed").exists()
 
 
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    content = FOREIGN["a bomb"](None)
+    (tmp_path / "run").write_bytes(content + hashlib.sha256(content).digest())
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(CheckpointError, match="compressed and could unpack to any size"):
+        load_checkpoint(tmp_path / "run")
+
+
 def test_a_folder_in_its_place_is_named(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match="run is damaged or not a checkpoint"):
