@@ -100,9 +100,7 @@ def stacked_mnist(digits: ImageSet, count: int = 60_000, seed: int = 0) -> Image
     picks = torch.randint(len(digits.images), (count, 3), generator=torch.Generator().manual_seed(seed))
     picks = picks.to(digits.images.device)
     labels = digits.labels[picks] @ digits.labels.new_tensor([[100], [10], [1]])
-    return ImageSet(
-        f"stacked_{digits.name}", digits.images[picks].squeeze(2), labels.squeeze(1), digits.notice
-    )
+    return ImageSet(f"stacked_{digits.name}", digits.images[picks].squeeze(2), labels.squeeze(1), digits.notice)
 
 
 def ring_of_gaussians(

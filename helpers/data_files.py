@@ -47,9 +47,7 @@ def read_split(title: str, train: bool, patience: float) -> tuple[bytes, bytes]:
     if not missing:
         packed = [_read_checked(first_folder / filename, md5) for filename, md5 in wanted.items()]
     elif len(missing) == 1 and first_folder.parents[1] != DATA_FOLDER:
-        raise DataError(
-            f"{first_folder / missing[0]} is missing, its companion is there; add it or unset GAN_DATA"
-        )
+        raise DataError(f"{first_folder / missing[0]} is missing, its companion is there; add it or unset GAN_DATA")
     else:
         raw = DATA_FOLDER / title / "raw"
         packed = [_obtain(raw / filename, md5, source.mirrors, patience) for filename, md5 in wanted.items()]
@@ -61,9 +59,7 @@ def _read_checked(path: Path, md5: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); mend its permissions or delete it"
-        ) from error
+        raise DataError(f"{path} cannot be read ({error.strerror}); mend its permissions or delete it") from error
     if _md5(content) != md5:
         raise DataError(
             f"{path} is damaged or another file: its {len(content):,} bytes have md5 {_md5(content)} where "

@@ -49,17 +49,13 @@ def load_image_folder(
     broken = [name for name, problem in zip(names, problems, strict=True) if problem]
     first_problem = next(filter(None, problems), "")
     if len(broken) == len(names):
-        raise DataError(
-            f"{path} holds no readable image: all {len(names):,} failed, the first with {first_problem}"
-        )
+        raise DataError(f"{path} holds no readable image: all {len(names):,} failed, the first with {first_problem}")
     notice = ""
     if broken:
         images = images[torch.tensor([not problem for problem in problems])]
         counted = f"{len(broken):,} of {len(names):,} images in {path.name} were skipped"
         notice = f"{counted}, the first {broken[0]}: {first_problem}"
-    return ImageSet(
-        path.stem, images.to(device), torch.zeros(len(images), dtype=torch.int64, device=device), notice
-    )
+    return ImageSet(path.stem, images.to(device), torch.zeros(len(images), dtype=torch.int64, device=device), notice)
 
 
 def load_faces(size: int, *, device="cpu", limit: int | None = None) -> ImageSet | None:
@@ -108,14 +104,10 @@ def _open_collection(path: Path) -> Iterator[tuple[list[str], Callable[[str], by
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is neither a folder nor a readable zip ({error}); check the path") from error
     with archive:
-        members = {
-            member.filename: member for member in archive.infolist() if _is_image_name(member.filename)
-        }
+        members = {member.filename: member for member in archive.infolist() if _is_image_name(member.filename)}
         unpacked = sum(member.file_size for member in members.values())
         if unpacked > LARGEST_RATIO * path.stat().st_size:
-            raise DataError(
-                f"{path} would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size; refused"
-            )
+            raise DataError(f"{path} would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size; refused")
         yield _not_empty(sorted(members), path), lambda name: _read_member(archive, members[name])
 
 
@@ -133,9 +125,7 @@ def _is_image_name(name: str) -> bool:
 
 def _image_names_in(folder: Path) -> list[str]:
     root = os.path.realpath(folder)
-    found = [
-        Path(place, name) for place, _, names in os.walk(folder) for name in names if _is_image_name(name)
-    ]
+    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names if _is_image_name(name)]
     inside = [file for file in found if Path(os.path.realpath(file)).is_relative_to(root)]
     return sorted(file.relative_to(folder).as_posix() for file in inside)
 

@@ -275,9 +275,7 @@ class Visit:
         output = element.locator(".jp-Cell-outputWrapper")
         places, frames = [output], output.locator("iframe")
         for number in range(frames.count()):
-            frames.nth(
-                number
-            ).scroll_into_view_if_needed()  # out of sight nothing in it is ever stable
+            frames.nth(number).scroll_into_view_if_needed()  # out of sight nothing in it is ever stable
             places.append(output.frame_locator("iframe").nth(number))
         for place in places:
             for number in range(place.locator("input[type=range]").count()):

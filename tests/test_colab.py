@@ -74,9 +74,7 @@ def colab(remote, tmp_path, monkeypatch):
 def run_probe(notebook, folder, environment) -> str:
     """Runs the notebook with `google.colab` loaded, as on Colab; returns the origin of helpers and torch."""
     notebook.cells.insert(0, nbformat.v4.new_code_cell("import google.colab"))
-    probe = nbformat.v4.new_code_cell(
-        "import helpers, torch\nprint(helpers.__file__, torch.__file__, sep='\\n')"
-    )
+    probe = nbformat.v4.new_code_cell("import helpers, torch\nprint(helpers.__file__, torch.__file__, sep='\\n')")
     notebook.cells.append(probe)
     execute(notebook, folder, environment, timeout=600)
     return probe.outputs[0].text

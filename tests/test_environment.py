@@ -109,9 +109,7 @@ def test_readme_gives_the_commands_that_exist():
     assert f"conda activate {ENVIRONMENT['name']}" in text
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     mentioned = set(
-        re.findall(
-            r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`|^ {4}.*|^make .*", text, re.M))
-        )
+        re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`|^ {4}.*|^make .*", text, re.M)))
     )
     assert {"run", "test", "lab"} <= mentioned <= targets, f"README names {mentioned - targets}"
     for extras in re.findall(r"pip install -e [\"']?\.\[([a-z,]+)\]", text):
@@ -135,9 +133,7 @@ def test_licence_and_citation_agree_with_pyproject():
 
 def test_no_tracked_file_names_a_machine_or_a_package_index():
     machine_path = re.compile(r"(?<![\w.:/-])/(?:root|work|home/\w+|Users/\w+|opt/\w+)/\w")
-    index_host = re.compile(
-        r"\b(?:pypi|pythonhosted|npmjs|anaconda|download\.pytorch|debian)\.(?:org|com|net)\b"
-    )
+    index_host = re.compile(r"\b(?:pypi|pythonhosted|npmjs|anaconda|download\.pytorch|debian)\.(?:org|com|net)\b")
     found = []
     for path in tracked_files():
         if path.suffix in {".png", ".npz", ".safetensors", ".gz"}:
@@ -165,7 +161,5 @@ def test_helpers_import_without_jupyter_and_without_the_slow_libraries():
 
 @pytest.mark.parametrize("command", (["format", "--check"], ["check"]), ids=("format", "lint"))
 def test_ruff(command):
-    done = subprocess.run(
-        [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"run `make format`:\n{done.stdout}{done.stderr}"

@@ -164,9 +164,7 @@ def test_random_damage_never_stops_the_loading(tmp_path, kind):
     for number in range(150):
         damaged = bytearray(good)
         for _ in range(randomly.choice([1, 1, 3, 30])):
-            damaged[randomly.randrange(min(len(good), randomly.choice([60, 10**6])))] ^= (
-                1 << randomly.randrange(8)
-            )
+            damaged[randomly.randrange(min(len(good), randomly.choice([60, 10**6])))] ^= 1 << randomly.randrange(8)
         (tmp_path / f"{number}.{kind.lower()}").write_bytes(damaged[: randomly.randrange(len(good)) or None])
     loaded = load_image_folder(tmp_path, 16)
     assert 1 <= len(loaded.images) < 151 and "of 151 images" in loaded.notice
@@ -300,9 +298,7 @@ def test_picture_beyond_the_pixel_limit_is_not_decoded(folder, monkeypatch):
     (folder / "d.png").write_bytes(_picture(100, 101))
     decoded = []
     fit = image_folder.ImageOps.fit
-    monkeypatch.setattr(
-        image_folder.ImageOps, "fit", lambda image, *a: decoded.append(image.size) or fit(image, *a)
-    )
+    monkeypatch.setattr(image_folder.ImageOps, "fit", lambda image, *a: decoded.append(image.size) or fit(image, *a))
     notice = load_image_folder(folder, 16, max_pixels=10_000).notice
     assert "100 x 101 pixels exceed max_pixels=10,000" in notice
     assert len(decoded) == 3 and (100, 101) not in decoded
@@ -319,9 +315,7 @@ def test_picture_that_claims_to_be_huge_is_refused(folder):
 
 
 def test_formats_that_start_other_programs_are_not_opened(folder):
-    (folder / "d.png").write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    )
+    (folder / "d.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     assert "d.png: cannot identify" in load_image_folder(folder, 16).notice
 
 
@@ -329,9 +323,7 @@ def test_formats_that_start_other_programs_are_not_opened(folder):
 
 
 def test_what_does_not_fit_names_sizes_and_a_limit_that_does(folder, monkeypatch):
-    monkeypatch.setattr(
-        os, "sysconf", lambda name: {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 4096}[name], raising=False
-    )
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 4096}[name], raising=False)
     with pytest.raises(DataError, match=r"3 images of 16x16 need .* main memory .*limit=2"):
         load_image_folder(folder, 16)
     assert len(load_image_folder(folder, 16, limit=2).images) == 2

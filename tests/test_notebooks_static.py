@@ -115,9 +115,7 @@ def test_pictures_are_readable_and_described(notebook):
             count += 1
             content = base64.b64decode(output.data["image/png"])
             image = Image.open(io.BytesIO(content))
-            assert image.width >= 200 and len(content) < LARGEST_PICTURE, (
-                f"{cell.id}: {image.size}, {len(content)}"
-            )
+            assert image.width >= 200 and len(content) < LARGEST_PICTURE, f"{cell.id}: {image.size}, {len(content)}"
             darkest, brightest = image.convert("L").getextrema()
             assert brightest - darkest > 50, f"{cell.id}: blank figure"
             alternative = output.metadata.get("image/png", {}).get("alt", "")
@@ -168,9 +166,7 @@ def test_most_cells_are_compared_and_the_others_are_followed_by_facts(notebook):
 
 
 def test_code_cells_are_short(notebook):
-    lengths = {
-        cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook) if not is_setup_cell(cell)
-    }
+    lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook) if not is_setup_cell(cell)}
     assert max(lengths.values()) <= 50, lengths
     assert sorted(lengths.values())[len(lengths) // 2] <= 14, "half of the cells should have at most 14 lines"
 
@@ -184,9 +180,7 @@ def test_setup_cell_is_the_shared_one_and_comes_first(notebook):
 def test_colab_badge_opens_this_notebook(path, notebook):
     repository, branch = stamp_colab.current_stamp()
     address = f"https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/{path.name}"
-    assert f"]({address})" in notebook.cells[0].source, (
-        f"the first cell needs a badge that leads to {address}"
-    )
+    assert f"]({address})" in notebook.cells[0].source, f"the first cell needs a badge that leads to {address}"
 
 
 def test_neighbours_are_linked(path, notebook):
