@@ -426,16 +426,16 @@ def latent_walk(generators: dict, alt: str, seed: int = 0, count: int = 7) -> Pa
         return torch.randn(count, first.latent_dim, generator=rng).to(device)
 
     def draw(position, end):
-        moved = great_circle(latents(0), latents(end), position)
+        moved = great_circle(latents(0), latents(end), position / 100)
         fig, axes = figures.new_figure(1, len(generators), width=9, height=0.4 + 1.5 * len(generators), squeeze=False)
         for ax, (name, generator) in zip(axes[:, 0], generators.items(), strict=True):
             with torch.no_grad():
                 figures.show_tile(ax, generator(moved).cpu().numpy(), name, columns=count)
-        title = f"The same {count} latents in every generator, {position:.0%} of the way to set {end}"
+        title = f"The same {count} latents in every generator, {position} % of the way to set {end}"
         fig.suptitle(title, x=0.01, ha="left", fontsize=11)
         return fig
 
-    position = ipywidgets.FloatSlider(0.0, min=0, max=1, step=0.05, description="position")
+    position = ipywidgets.IntSlider(0, min=0, max=100, step=5, description="position, %")
     end = ipywidgets.IntSlider(1, min=1, max=9, description="to set")
     return interactive_figure(draw, alt, position=position, end=end)
 

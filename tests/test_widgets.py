@@ -376,9 +376,9 @@ def test_walk_shows_every_generator_and_returns():
     at_start = walk.draw().axes[0].images[0].get_array()
     end.value = 1
     assert np.array_equal(walk.draw().axes[0].images[0].get_array(), at_start) and walk.png == start
-    position.value = 1.0
+    position.value = 100
     assert walk.png != start
-    position.value = 0.0
+    position.value = 0
     assert walk.png == start
     assert [ax.get_title() for ax in walk.draw().axes] == ["G1", "G2"]
 
