@@ -6,7 +6,7 @@ A checkpoint keeps its predecessor beside it, so that a damaged file costs one i
 import glob
 import hashlib
 import os
-import tempfile
+import secrets
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -89,7 +89,9 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
     The old file becomes ``keep``, if given; a crash at that very moment leaves it there.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    handle = os.open(temporary, flags, 0o666)  # tempfile's files could be read by their owner alone
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -99,7 +101,7 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
             os.replace(path, keep)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

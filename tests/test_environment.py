@@ -57,10 +57,11 @@ def undeclared(source: str) -> set[str]:
     declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     # IPython comes with every notebook kernel; pillow, pandas and the like do not count as declared.
     declared |= {"ipython", "gan-training-stability"}
+    ours = {"helpers", *(path.stem for path in (ROOT / "tests").glob("*.py"))}  # notebook 05 shows a file of tests/
     distributions = packages_distributions()
     return {
         name
-        for name in imported_packages(source) - {"helpers"}
+        for name in imported_packages(source) - ours
         if not {canonicalize_name(owner) for owner in distributions.get(name, [name])} & declared
     }
 
