@@ -35,9 +35,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 11,
-    "axes.titlelocation": "left",
     "font.size": 10,
-    "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
 
