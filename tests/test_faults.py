@@ -26,6 +26,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """A shell's background job ignores Ctrl-C, and Python then leaves it so; here it has to interrupt."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def epochs_in(path):
     state = load_checkpoint(path)
     return 0 if state is None else len(state["history"]["columns"].get("epoch", ()))
