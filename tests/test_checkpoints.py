@@ -99,6 +99,18 @@ def test_every_objective_continues_bit_by_bit_after_each_epoch(objective, optimi
     assert tiny.same(tiny.outcome(trainer), tiny.outcome(undisturbed))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_training_on_a_gpu_continues_bit_by_bit(tmp_path):
+    def make(epochs):
+        return tiny.make(images=tiny.RING.images.cuda(), epochs=epochs)
+
+    undisturbed, begun, continued = make(5), make(3), make(5)
+    undisturbed.fit(progress=False)
+    begun.fit(progress=False, checkpoint=tmp_path / "run")
+    continued.fit(progress=False, checkpoint=tmp_path / "run")
+    assert tiny.same(tiny.outcome(undisturbed), tiny.outcome(continued))
+
+
 def test_networks_shared_by_two_places_continue_as_one(tmp_path):
     undisturbed = make_trainer("gan_double_fakes", images_for("ring"), epochs=2, batch_size=50)
     undisturbed.fit(progress=False)
