@@ -7,7 +7,6 @@ must not be compared with published ones, which use the Inception network.
 
 import argparse
 import json
-import os
 import platform
 import shlex
 import sys
@@ -16,9 +15,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from helpers.checkpoints import write_atomically
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "data"
 DATASETS = ("mnist", "fashion_mnist")
@@ -98,13 +99,8 @@ def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, batch_size:
 
 def save_classifier(classifier: Classifier, path: Path, facts: dict) -> None:
     """Write the weights and `facts` (how they came about; needs "dataset") in one atomic step."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
-    try:
-        save_file(weights, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, save(weights, metadata={"facts": json.dumps(facts, sort_keys=True)}))
 
 
 def load_classifier(dataset="mnist", device="cpu", folder: Path = WEIGHTS_FOLDER) -> Classifier:

@@ -79,11 +79,10 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = c.weights_path("mnist", tmp_path)
     path.write_bytes(b"old")
 
-    def broken(weights, temporary, metadata):
-        temporary.write_bytes(b"half")
+    def broken(handle):  # the new file is written, but not safe on the disk
         raise OSError("disk full")
 
-    monkeypatch.setattr(c, "save_file", broken)
+    monkeypatch.setattr("os.fsync", broken)
     with pytest.raises(OSError, match="disk full"):
         c.save_classifier(c.Classifier(), path, {})
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
