@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import scaling, table
+from benchmarks.bf16 import bf16_products
 from benchmarks.cases import CASES, Ours
 from benchmarks.floor import Floor
 from benchmarks.measure import Measure, alternate, machine_facts, ratios, summarise
@@ -70,11 +71,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def measure_loops(bytes_, images, rounds: int, batches: int, batch_size: int = BATCH_SIZE) -> list[Measure]:
-    """Seconds per epoch of MNIST of every system in the three loops, and the ratios that the project aims at."""
+    """Seconds per epoch of MNIST of every system in the three loops, and the ratios that the project aims at.
+
+    Our loop has two turns, the second with products in bfloat16 inside ("ours_bf16").
+    """
     loops = {}
     for case in CASES:
         loops[f"{case.name}/slides"] = slides_loop(case, bytes_, batch_size, images.device)
         loops[f"{case.name}/ours"] = Ours(case, images, batch_size)
+        loops[f"{case.name}/ours_bf16"] = InBf16(loops[f"{case.name}/ours"])
         loops[f"{case.name}/floor"] = Floor(case, batch_size, images.device)
     times = alternate({name: partial(loop.run, batches) for name, loop in loops.items()}, rounds, images.device)
     epoch = scaling.MNIST / batch_size / batches
@@ -86,9 +91,24 @@ def measure_loops(bytes_, images, rounds: int, batches: int, batch_size: int = B
     for case in CASES:
         compare(f"{case.name}/slides_over_ours", f"{case.name}/slides", f"{case.name}/ours")
         compare(f"{case.name}/ours_over_floor", f"{case.name}/ours", f"{case.name}/floor")
+        compare(f"{case.name}/slides_over_ours_bf16", f"{case.name}/slides", f"{case.name}/ours_bf16")
+        compare(f"{case.name}/ours_bf16_over_floor", f"{case.name}/ours_bf16", f"{case.name}/floor")
     for name in ("sngan", "psg_2"):
         compare(f"{name}/ours_over_gan", f"{name}/ours", "gan/ours")
+        compare(f"{name}/floor_over_gan", f"{name}/floor", "gan/floor")
+        compare(f"{name}/ours_bf16_over_gan", f"{name}/ours_bf16", "gan/ours_bf16")
     return measures
+
+
+class InBf16:
+    """A loop whose turns run with ``bf16_products``."""
+
+    def __init__(self, loop):
+        self.loop = loop
+
+    def run(self, batches: int) -> None:
+        with bf16_products():
+            self.loop.run(batches)
 
 
 def write(new: dict, device: str, folder: Path) -> None:

@@ -1,66 +1,79 @@
-"""Matrix products in bfloat16 with float32 weights: how much faster, and are the curves the same?
+"""Products in bfloat16 inside, all else in float32: are the curves of whole runs the same?
 
-``python -m benchmarks.bf16`` prints the time of a step and, for several seeds, the curves of a short run in both
-precisions. README.md in this folder holds its answer. Autocast stays out of the helpers.
+``torch.set_float32_matmul_precision("medium")`` lets torch round the factors of a matrix product to bfloat16 where the
+processor has units for that (AMX; a GPU's tensor cores); sums, weights and everything else stay float32. ``python -m
+benchmarks.bf16`` repeats recorded runs, which are in full precision, with that setting and the same seeds. README.md
+in this folder holds its answer; ``python -m benchmarks`` measures what it brings in time.
 """
 
 import argparse
-from functools import partial
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
-from benchmarks.measure import alternate, ratios, summarise
 from helpers.data import load_images
+from helpers.records import load_runs
 from helpers.systems import make_trainer
 
 COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake", "pick_accuracy", "diversity")
 
 
-def make(bf16: bool, images, **settings):
-    """A GAN's trainer whose products, forward and backward, are in bfloat16 if asked; all else stays float32."""
-    trainer = make_trainer("gan", images, **settings)
-    if bf16:
-        autocast = torch.autocast(images.images.device.type, torch.bfloat16)
-        score, generate = autocast(trainer.score), autocast(trainer.generate)
-        trainer.score = lambda *inputs: score(*inputs).float()
-        trainer.generate = lambda *inputs: [fake.float() for fake in generate(*inputs)]
-    return trainer
+@contextmanager
+def bf16_products():
+    """Matrix products with factors rounded to bfloat16 inside, where the processor is faster so."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
-def curves(bf16: bool, images, seeds: range, epochs: int) -> np.ndarray:
+def curves(histories, epochs: int) -> np.ndarray:
     """Every epoch's values, (seeds, columns, epochs)."""
-    histories = [make(bf16, images, seed=seed, epochs=epochs).fit(progress=False) for seed in seeds]
-    return np.array([[history[column] for column in COLUMNS] for history in histories])
+    return np.array([[history[column][:epochs] for column in COLUMNS] for history in histories])
+
+
+def compare(single: np.ndarray, half: np.ndarray) -> list[str]:
+    """Table lines: both means over the last fifth of the epochs, their distance, the spread over seeds of either, and
+    the distance of the two mean curves in units of each epoch's spread (median over the epochs)."""
+    last = slice(-max(single.shape[2] // 5, 1), None)
+    lines = []
+    for index, column in enumerate(COLUMNS):
+        a, b = single[:, index, last].mean(1), half[:, index, last].mean(1)
+        distance = np.abs(single[:, index].mean(0) - half[:, index].mean(0))
+        spread = np.sqrt((single[:, index].var(0, ddof=1) + half[:, index].var(0, ddof=1)) / 2)
+        lines.append(
+            f"| {column} | {a.mean():.4f} | {b.mean():.4f} | {abs(a.mean() - b.mean()):.4f} "
+            f"| {a.std(ddof=1):.4f} | {b.std(ddof=1):.4f} | {np.median(distance / spread):.2f} |"
+        )
+    return lines
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bf16")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--systems", nargs="+", default=["gan", "psg_average"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args(arguments)
-    images = load_images("mnist", limit=options.images)
-
-    trainers = {name: make(name == "bf16", images) for name in ("fp32", "bf16")}
-
-    def steps(name, count=20):
-        for _ in range(count):
-            trainers[name].step()
-
-    times = alternate({name: partial(steps, name) for name in trainers}, options.rounds)
-    print(summarise("fp32_over_bf16", ratios(times["fp32"], times["bf16"]), "ratio"))
-
-    single, half = (curves(bf16, images, range(options.seeds), options.epochs) for bf16 in (False, True))
-    print(f"# {images.name}, {len(images.images)} images, {options.seeds} seeds, {options.epochs} epochs")
-    print("# last epoch: mean of fp32, mean of bf16, distance of the means, spread (standard deviation) over seeds")
-    for index, column in enumerate(COLUMNS):
-        a, b = single[:, index, -1], half[:, index, -1]
-        print(f"{column:14} {a.mean():.4f} {b.mean():.4f} {abs(a.mean() - b.mean()):.4f} {a.std(ddof=1):.4f}")
-    worst = np.abs(single - half).max(axis=(0, 2))
-    print("# largest difference between the two precisions at the same seed and epoch")
-    print("  ".join(f"{column} {value:.4f}" for column, value in zip(COLUMNS, worst, strict=True)))
+    torch.set_num_threads(1)  # as the recorded runs
+    images = load_images("mnist")
+    for system in options.systems:
+        recorded = [run for run in load_runs(system, least_epochs=options.epochs) if run.seed in options.seeds]
+        if len(recorded) < 2:
+            parser.error(f"needs two recorded runs or more of {system} with {options.epochs} epochs")
+        with bf16_products():
+            halves = [
+                make_trainer(system, images, seed=run.seed, epochs=options.epochs).fit(progress=False)
+                for run in tqdm(recorded, desc=system)
+            ]
+        print(f"\n{system}: {images.name}, {options.epochs} epochs, seeds {[run.seed for run in recorded]}")
+        print("| last fifth | float32 | bfloat16 | distance | spread float32 | spread bfloat16 | distance in spreads |")
+        print("|---|---|---|---|---|---|---|")
+        both = (curves(histories, options.epochs) for histories in ([run.history for run in recorded], halves))
+        print("\n".join(compare(*both)), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ def speed_table(results: dict) -> str:
         rows = [
             f"| {case.label} | {value[f'{case.name}/slides']:.3g} s | {value[f'{case.name}/ours']:.3g} s "
             f"| {value[f'{case.name}/floor']:.3g} s | {value[f'{case.name}/slides_over_ours']:.2f} "
-            f"| {value[f'{case.name}/ours_over_floor']:.2f} |"
+            f"| {value[f'{case.name}/ours_over_floor']:.2f} | {value[f'{case.name}/ours_bf16']:.3g} s "
+            f"| {value[f'{case.name}/slides_over_ours_bf16']:.2f} |"
             for case in CASES
         ]
         memory = value.get("memory/peak_training_gan")
@@ -28,10 +29,13 @@ def speed_table(results: dict) -> str:
         parts.append(
             f"Seconds per epoch of MNIST on {facts['device']}, {facts['threads']} "
             f"thread{'s' if facts['threads'] > 1 else ''}, torch {facts['torch']}, {facts['date']}{busy}:\n\n"
-            "| system | usual loop | our loop | floor | usual / ours | ours / floor |\n|---|---|---|---|---|---|\n"
+            "| system | usual loop | our loop | floor | usual / ours | ours / floor | bf16 | usual / bf16 |\n"
+            "|---|---|---|---|---|---|---|---|\n"
             + "\n".join(rows)
-            + f"\n\nFrom starting Python to the first training step: {value['wait/start_to_first_batch']:.1f} s"
-            + (f"; peak memory {memory:.0f} MiB." if memory else ".")
+            + f"\n\nAgainst GAN, our loop: SNGAN {value['sngan/ours_over_gan']:.2f} times (floor "
+            f"{value['sngan/floor_over_gan']:.2f}), PSG-GAN with K = 2 {value['psg_2/ours_over_gan']:.2f} times (floor "
+            f"{value['psg_2/floor_over_gan']:.2f}). From starting Python to the first training step: "
+            f"{value['wait/start_to_first_batch']:.1f} s" + (f"; peak memory {memory:.0f} MiB." if memory else ".")
         )
     return "\n\n".join(parts)
 

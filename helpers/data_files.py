@@ -10,11 +10,12 @@ import hashlib
 import http.client
 import os
 import queue
-import tempfile
 import threading
 import time
 import urllib.request
 from pathlib import Path
+
+from helpers.checkpoints import write_atomically
 
 DATA_FOLDER = Path(__file__).resolve().parents[1] / "data"
 LARGEST_DOWNLOAD = 64 * 2**20
@@ -100,7 +101,8 @@ def _fetch(url: str, patience: float) -> bytes:
 
     def receive():
         try:
-            with urllib.request.urlopen(url, timeout=patience) as response:
+            # The limit below comes first; this one only ends a thread that nobody waits for any more.
+            with urllib.request.urlopen(url, timeout=2 * patience) as response:
                 arrived.put(response.length)
                 piece = b"not empty"
                 while piece and not given_up.is_set():
@@ -136,19 +138,11 @@ def _fetch(url: str, patience: float) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write so that ``path`` is never seen half-written, whatever happens meanwhile."""
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
-            file.write(content)
-        os.replace(temporary, path)
+        write_atomically(path, content)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written ({error.strerror}); make the folder writable, free some space, or set "
             f"GAN_DATA to a folder that holds the set"
         ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)

@@ -5,6 +5,7 @@ README's table is the one of the stored results. No test asserts a time.
 import json
 import platform
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,7 +17,6 @@ from benchmarks.cases import CASES, Case, Ours
 from benchmarks.floor import Floor
 from benchmarks.measure import alternate, machine_facts, ratios, summarise
 from benchmarks.slides import slides_loop
-from helpers.data import ImageSet
 
 BATCH = 8
 
@@ -100,7 +100,7 @@ def test_machine_facts_name_no_host_and_no_path():
 def test_loops_are_measured_with_both_ratios():
     measures = {m.name: m for m in measure_loops(*images(), rounds=1, batches=5, batch_size=BATCH)}
     for case in CASES:
-        assert {f"{case.name}/{name}" for name in ("slides", "ours", "floor")} <= set(measures)
+        assert {f"{case.name}/{name}" for name in ("slides", "ours", "ours_bf16", "floor")} <= set(measures)
         usual, ours = measures[f"{case.name}/slides"].value, measures[f"{case.name}/ours"].value
         assert measures[f"{case.name}/slides_over_ours"].value == pytest.approx(usual / ours)
     assert "psg_2/ours_over_gan" in measures
@@ -139,11 +139,30 @@ def test_waits_come_from_a_process_of_their_own(monkeypatch):
 
 
 def test_bfloat16_is_in_the_products_only():
-    digits = ImageSet("random", images()[1], torch.zeros(40, dtype=torch.int64))
-    single, half = (bf16.make(flag, digits, batch_size=BATCH) for flag in (False, True))
-    a, b = single.step()["d_loss"], half.step()["d_loss"]
-    assert a != b and a == pytest.approx(b.item(), abs=0.02)
+    """The setting leaves weights float32, is undone afterwards, and changes no more than rounding does."""
+    single, half = (Ours(CASES[0], images()[1], BATCH).trainer for _ in range(2))
+    before = torch.get_float32_matmul_precision()
+    a = single.step()["d_loss"]
+    with bf16.bf16_products():
+        assert torch.get_float32_matmul_precision() == "medium"
+        b = half.step()["d_loss"]
+    assert torch.get_float32_matmul_precision() == before
+    assert a == pytest.approx(b.item(), abs=0.02)
     assert {p.dtype for p in (*half.generator_parameters, *half.discriminator.parameters())} == {torch.float32}
+
+
+def test_curves_of_two_precisions_are_compared_by_hand():
+    single = np.zeros((2, len(bf16.COLUMNS), 5))
+    single[1] = 2.0  # mean 1, spread of the two seeds sqrt(2)
+    line = bf16.compare(single, single + 0.5)[0]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+        "1.0000",
+        "1.5000",
+        "0.5000",
+        "1.4142",
+        "1.4142",
+        "0.35",
+    ]
 
 
 def test_what_is_refused():
