@@ -52,11 +52,12 @@ class Interval:
 # ---- from records to one number per system, seed and measure --------------------------------------------------------
 
 
-def read_all(dataset: str = "mnist", runs=records.RUNS) -> dict[str, list[records.Record]]:
-    """All readable records of a data set: system -> records by seed. Systems without any are left out."""
-    from helpers.systems import SYSTEMS
+def read_all(dataset: str = "mnist", systems=None, runs=records.RUNS) -> dict[str, list[records.Record]]:
+    """All readable records of a data set: system -> records by seed. Systems without any are left out.
 
-    found = {system: records.load_runs(system, dataset, runs=runs) for system in SYSTEMS}
+    systems: by default the main methods and their controls
+    """
+    found = {system: records.load_runs(system, dataset, runs=runs) for system in systems or (*MAIN, *CONTROLS)}
     return {system: each for system, each in found.items() if each}
 
 
@@ -324,6 +325,7 @@ CONTRASTS = (
     ("D at rest when x wins?", "psg_algorithm1_fooled", "psg_algorithm1"),
     ("SNGAN with the hinge loss?", "sngan_hinge", "sngan"),
 )
+CONTROLS = tuple(dict.fromkeys(s for _, *pair in CONTRASTS for s in pair if s not in MAIN))
 
 
 def direction(effect: Interval) -> str:
@@ -413,6 +415,24 @@ def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
         effects = [table.compare(system, other, name) for name in measures]
         rows.append([question, f"{system} - {other}", *(f"{e}: {direction(e)}" for e in effects)])
     return Sheet(["question", "difference", *measures.values()], rows)
+
+
+def coverage_sheet(found: dict[str, dict[str, list[records.Record]]], modes: dict[str, int]) -> Sheet:
+    """One row per data set and system: how many of its known modes the samples reach, and how evenly.
+
+    found: data set -> what ``read_all`` finds there; modes: data set -> how many it has
+    """
+    rows = []
+    for dataset, runs in found.items():
+        for each in runs.values():
+            last = [run.final_quality() for run in each if run.quality]
+            name = "modes_covered" if last and "modes_covered" in last[0] else "modes_reached"
+            numbers = [Interval.of([q.get(key, nan) for q in last]) for key in (name, "high_quality", "kl")]
+            length = min(len(run.history) for run in each)
+            rows.append([dataset, each[0].history.label, len(each), length, f"{numbers[0]} of {modes[dataset]}"])
+            rows[-1] += numbers[1:]
+    header = ["data", "system", "seeds", "epochs", "modes", "share of samples near a mode", "KL from uniform (nats)"]
+    return Sheet(header, rows)
 
 
 def runs_sheet(runs: dict[str, list[records.Record]], table: Table) -> Sheet:

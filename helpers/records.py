@@ -63,7 +63,7 @@ class Record:
 
         path = self.folder / "weights.safetensors"
         if not path.exists():
-            raise RecordError(f"{path} is missing: weights are kept for seed 0 only")
+            raise RecordError(f"{path} is missing: weights are kept for seed 0 only, and not with --no-weights")
         weights = load_file(path)
         return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
@@ -127,12 +127,13 @@ def record(
     every: float = 60.0,
     progress: bool = True,
     limit: int | None = None,
+    weights: bool = True,
     **settings,
 ) -> Path:
     """Train one run and write its record, or return at once where a complete one of that length lies already.
 
     Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
-    Only one process at a time works on a run; others get a RecordError.
+    Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
     """
     from filelock import FileLock, Timeout
 
@@ -142,7 +143,10 @@ def record(
         with FileLock(folder / "lock", timeout=0):
             if _is_complete(folder, epochs):
                 return folder
-            return _record(folder, system, dataset, seed, epochs, device, command, every, progress, limit, settings)
+            kept = weights and seed == 0
+            return _record(
+                folder, system, dataset, seed, epochs, device, command, every, progress, limit, kept, settings
+            )
     except Timeout:
         raise RecordError(
             f"{folder} is being recorded by another process; wait for it or choose another seed"
@@ -151,12 +155,12 @@ def record(
         raise RecordError(f"{folder} cannot be written ({error}); free some space or choose another folder") from error
 
 
-def _record(folder, system, dataset, seed, epochs, device, command, every, progress, limit, settings) -> Path:
+def _record(folder, system, dataset, seed, epochs, device, command, every, progress, limit, weights, settings) -> Path:
     from helpers.systems import make_trainer
 
     started, images = time.time(), load_dataset(dataset, device, limit)
     grid_epochs = tuple(sorted({epoch for epoch in GRID_EPOCHS if epoch < epochs} | {epochs}))
-    options = {"grid_size": 36} | settings
+    options = {"grid_size": 36 if images.centres is None else 500} | settings  # points need more to be seen than images
     trainer = make_trainer(system, images, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
     judge = _Judge(dataset, images)
     checkpoint, quality, spent = folder / "checkpoint.pt", {}, 0.0
@@ -186,13 +190,13 @@ def _record(folder, system, dataset, seed, epochs, device, command, every, progr
         "images": len(images.images),
         "notice": images.notice,
     }
-    _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality)
+    _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
     for file in folder.glob(f"{checkpoint.name}*"):
         file.unlink()
     return folder
 
 
-def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: dict) -> None:
+def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: dict, weights: bool) -> None:
     """Write the parts, then record.json with their checksums: until it is there the run does not count."""
     from io import BytesIO
 
@@ -202,7 +206,7 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
     buffer, files = BytesIO(), {}
     np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in trainer.history.grids.items()})
     contents = {"grids.npz": buffer.getvalue()}
-    if trainer.settings.seed == 0:
+    if weights:
         # Half precision is enough to draw from a generator, and keeps the repository small.
         state = {f"generators.{key}": value.cpu() for key, value in trainer.generators.state_dict().items()}
         contents["weights.safetensors"] = save(
@@ -344,6 +348,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
+    parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
@@ -352,7 +357,7 @@ def main(arguments: list[str] | None = None) -> None:
             command = (
                 f"python -m helpers.records --systems {system} --dataset {chosen.dataset} --seeds {seed} "
                 f"--epochs {chosen.epochs} --device {chosen.device} --threads {chosen.threads}"
-            )
+            ) + (" --no-weights" if chosen.no_weights else "")
             try:
                 folder = record(
                     system,
@@ -363,6 +368,7 @@ def main(arguments: list[str] | None = None) -> None:
                     chosen.device,
                     command,
                     progress=sys.stderr.isatty(),
+                    weights=not chosen.no_weights,
                 )
             except (RecordError, CheckpointError) as error:
                 print(f"skipped: {error}", file=sys.stderr)

@@ -45,9 +45,9 @@ def write(record, runs, system):
 
     folder = runs / "mnist" / system / f"seed{record.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = SimpleNamespace(history=record.history, settings=SimpleNamespace(seed=record.seed + 1))
+    trainer = SimpleNamespace(history=record.history)
     name = {"system": system, "dataset": "mnist"}
-    records._write_record(folder, name, trainer, record.provenance, record.quality)
+    records._write_record(folder, name, trainer, record.provenance, record.quality, weights=False)
 
 
 # ---- every number comes from the records ---------------------------------------------------------------------------
@@ -85,6 +85,23 @@ def test_a_damaged_record_is_named_and_left_out(tmp_path):
 
 def test_without_records_nothing_is_found(tmp_path):
     assert claims.read_all(runs=tmp_path) == {} and claims.common_epochs({}) == 0
+
+
+def test_coverage_is_counted_from_the_records():
+    runs = make_runs(["gan", "psg_4"], seeds=(0, 1))
+    for each, modes in zip(runs.values(), ((6.0, 8.0), (8.0, 8.0)), strict=True):
+        for run, reached in zip(each, modes, strict=True):
+            run.quality[20]["mixture"] = {"modes_covered": reached, "high_quality": 0.5, "kl": 0.25}
+    stacked = {"gan": [make_record("gan", 0)]}
+    stacked["gan"][0].quality[20]["mixture"] = {"modes_reached": 700.0, "kl": 1.0}
+    sheet = claims.coverage_sheet({"ring": runs, "stacked_mnist": stacked}, {"ring": 8, "stacked_mnist": 1000})
+    assert [row[:4] for row in sheet.rows] == [
+        ["ring", "GAN", 2, 20],
+        ["ring", "PSG-GAN, K = 4", 2, 20],
+        ["stacked_mnist", "GAN", 1, 20],
+    ]
+    assert str(sheet.rows[0][4]).startswith("7 [") and str(sheet.rows[0][4]).endswith(" of 8")
+    assert [str(cell) for cell in sheet.rows[2][4:]] == ["700 of 1000", "—", "1"]
 
 
 # ---- which runs are compared, and after which epoch ----------------------------------------------------------------

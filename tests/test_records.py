@@ -54,7 +54,7 @@ def assert_same(one, other):
 def test_a_record_says_what_it_is_and_how_to_repeat_it(tmp_path):
     read = read_record(make(tmp_path))
     assert len(read.history) == 4 and read.history.status == "complete"
-    assert set(read.history.grids) == {1, 2, 4} and read.history.grids[4].shape == (2, 36, 2)
+    assert set(read.history.grids) == {1, 2, 4} and read.history.grids[4].shape == (2, 500, 2)
     assert read.history.settings["objective"] == {
         "name": "PSG", "fakes": "average", "rule": "algorithm1", "per": "sample", "update_d": "always"
     }  # fmt: skip
@@ -201,6 +201,8 @@ def test_weights_are_kept_for_seed_zero_only(tmp_path):
     assert any(name.startswith("generators.1.") for name in read_record(make(tmp_path, epochs=1)).weights())
     with pytest.raises(RecordError, match="seed 0 only"):
         read_record(make(tmp_path, epochs=1, seed=1)).weights()
+    without = make(tmp_path / "without", epochs=1, weights=False)
+    assert not (without / "weights.safetensors").exists() and read_record(without).history.status == "complete"
 
 
 def test_the_command_line_records_and_reports(tmp_path, capsys):
