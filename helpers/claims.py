@@ -157,8 +157,8 @@ class Table:
         )
 
     def intervals(self, name: str) -> dict[str, Interval]:
-        """Every system's label -> its interval of one measure."""
-        return {label: self.interval(system, name) for system, label in self.labels.items()}
+        """The label of every system with runs of this length -> its interval of one measure."""
+        return {label: self.interval(system, name) for system, label in self.labels.items() if self.seeds(system)}
 
     def compare(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
         """system - other, or with "ratio" system / other by logarithms, over the seeds that both have."""
@@ -345,8 +345,12 @@ def tally(table: Table) -> dict[str, list[str]]:
     return found
 
 
-def discussion(table: Table) -> str:
-    """The result in a few sentences (Markdown), to be read and cited together with the limits beside it."""
+def discussion(table: Table, controls: Table | None = None) -> str:
+    """The result in a few sentences (Markdown), to be read and cited together with the limits beside it.
+
+    controls: the table that the controls are compared in, where theirs is another number of epochs
+    """
+    controls = controls or table
     counts = [len(table.seeds(system)) for system in MAIN if system in table.labels]
     seeds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     failed = sum(len(each) for each in table.diverged.values())
@@ -358,11 +362,11 @@ def discussion(table: Table) -> str:
     lines += [f"- **{verdict}**: {'; '.join(texts)}." for verdict, texts in tally(table).items()]
     for question, system, other in CONTRASTS[:4]:
         effects = {
-            words: table.compare(system, other, name)
+            words: controls.compare(system, other, name)
             for name, words in (("distance", "distance to equilibrium"), ("fid", "FID"))
         }
         lines.append(
-            f"- {question} "
+            f"- {question} After {controls.epochs} epochs, "
             + ", ".join(f"{words}: {direction(each)} ({each})" for words, each in effects.items())
             + "."
         )

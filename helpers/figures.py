@@ -221,10 +221,14 @@ def points_over_epochs(history: History, real, title: str, generator: int = 0) -
 
 
 def scatter_points(ax, real, fake, title: str) -> None:
-    """Real points as grey dots, generated ones as orange crosses. Both (N, 2)."""
+    """Real points (N, 2) as grey dots, generated ones as marks: (N, 2), or (K, N, 2) with a mark per generator."""
     real, fake = np.asarray(real), np.asarray(fake)
     ax.scatter(*real[:1000].T, s=4, color="0.6", label="real")
-    ax.scatter(*fake[:1000].T, s=12, marker="x", linewidth=0.8, color=RED, label="generated")
+    several = fake if fake.ndim == 3 and len(fake) > 1 else fake.reshape(1, -1, 2)
+    for k, points in enumerate(several):
+        style = {"marker": "x+12"[k % 4], "color": COLOURS[(k + 1) % len(COLOURS)], "linewidth": 0.8}
+        name = "generated" if len(several) == 1 else f"generator {k + 1}"
+        ax.scatter(*points[:1000].T, s=12 if k < 2 else 20, label=name, **style)
     ax.set(title=title, xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", xlabel="x", ylabel="y")
 
 
