@@ -1,4 +1,5 @@
-"""Photographs from any folder or zip as one uint8 tensor on the device: cropped, resized, decoded once.
+"""Photographs from any folder or zip as one uint8 tensor: cropped, resized, decoded once. It lies on the device if it
+fits there, else in main memory, else in a temporary file from which batches are read.
 
 Files may come from strangers: nothing is unpacked to disk, links out of the folder are not followed, and the
 size of every file, of what it unpacks to and of the picture in it is bounded. What cannot be read is skipped
@@ -7,11 +8,14 @@ and counted in `ImageSet.notice`.
 
 import io
 import os
+import shutil
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +39,8 @@ def load_image_folder(
 
     Each is cropped to its central square and resized with antialiasing. limit: only the first ``limit`` files
     in alphabetical order. max_pixels: larger pictures are skipped undecoded, as broken ones are.
-    Raises DataError when there is no readable image or when all of them do not fit on ``device``.
+    Images that do not fit on ``device`` stay in main memory or in a temporary file, and ``notice`` says so; give
+    the device to the Trainer then. Raises DataError when no image is readable or even the disk is too small.
     """
     size, max_pixels = check_count("size", size), check_count("max_pixels", max_pixels)
     if limit is not None:
@@ -43,18 +48,19 @@ def load_image_folder(
     device, path = pick_device(device), Path(path)
     with _open_collection(path) as (names, read):
         names = names[:limit]
-        _check_fits(len(names), size, device)
-        images = torch.empty(len(names), 3, size, size, dtype=torch.uint8)
+        images, device, notice = _make_room(len(names), size, device)
         problems = _decode_into(images, names, read, max_pixels)
     broken = [name for name, problem in zip(names, problems, strict=True) if problem]
     first_problem = next(filter(None, problems), "")
     if len(broken) == len(names):
         raise DataError(f"{path} holds no readable image: all {len(names):,} failed, the first with {first_problem}")
-    notice = ""
     if broken:
-        images = images[torch.tensor([not problem for problem in problems])]
+        readable = [row for row, problem in enumerate(problems) if not problem]
+        for new, old in enumerate(readable):  # in place: a copy might not fit
+            images[new] = images[old]
+        images = images[: len(readable)]
         counted = f"{len(broken):,} of {len(names):,} images in {path.name} were skipped"
-        notice = f"{counted}, the first {broken[0]}: {first_problem}"
+        notice = "; ".join(filter(None, (f"{counted}, the first {broken[0]}: {first_problem}", notice)))
     return ImageSet(path.stem, images.to(device), torch.zeros(len(images), dtype=torch.int64, device=device), notice)
 
 
@@ -169,17 +175,40 @@ def _decode_into(images: torch.Tensor, names: list[str], read, max_pixels: int) 
         return list(tqdm(pool.map(decode, range(len(names))), total=len(names), desc="decoding", delay=10))
 
 
-def _check_fits(count: int, size: int, device: torch.device) -> None:
-    """DataError if ``count`` images would take over half of the main memory or 80 % of free GPU memory."""
-    need = count * 3 * size * size
-    rooms = {}
-    if hasattr(os, "sysconf"):
-        rooms["half of the main memory"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    if device.type == "cuda":
-        rooms[f"80 % of the free memory of {device}"] = torch.cuda.mem_get_info(device)[0] * 4 // 5
-    for place, room in rooms.items():
-        if need > room:
-            raise DataError(
-                f"{count:,} images of {size}x{size} need {need / 1e9:.2f} GB, which is more than {place} "
-                f"({room / 1e9:.2f} GB); pass limit={room // (3 * size * size)} or a smaller size"
-            )
+def _make_room(count: int, size: int, device: torch.device) -> tuple[torch.Tensor, torch.device, str]:
+    """A tensor to decode into, the device that the images will stay on, and what the reader should know about it.
+
+    They may take 80 % of a GPU's free memory, half of the main memory, or what is free in the temporary folder.
+    """
+    shape, notice = (count, 3, size, size), ""
+    need = prod(shape)
+    takes = f"{count:,} images of {size}x{size} take {need / 1e9:.2f} GB, more than"
+    if device.type == "cuda" and need > (room := torch.cuda.mem_get_info(device)[0] * 4 // 5):
+        notice = f"{takes} 80 % of the free memory of {device} ({room / 1e9:.2f} GB); each batch is moved there"
+        device = torch.device("cpu")
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else need
+    if need <= half:
+        return torch.empty(shape, dtype=torch.uint8), device, notice
+    folder = tempfile.gettempdir()
+    if need > (room := shutil.disk_usage(folder).free):
+        limit = max(half, room) // (3 * size * size)
+        raise DataError(
+            f"{takes} half of the main memory ({half / 1e9:.2f} GB) and than is free in {folder} "
+            f"({room / 1e9:.2f} GB); pass limit={limit} or a smaller size, or set TMPDIR to a larger disk"
+        )
+    if device.type == "cpu":
+        notice = f"{takes} half of the main memory ({half / 1e9:.2f} GB); batches are read from a file in {folder}"
+    return _mapped(shape), device, notice
+
+
+def _mapped(shape: tuple[int, ...]) -> torch.Tensor:
+    """A uint8 tensor in a temporary file, of which the system keeps in memory what was used last."""
+    handle, path = tempfile.mkstemp(prefix="gan-images-")
+    try:
+        if hasattr(os, "posix_fallocate"):  # else a disk that fills up later would end the process
+            os.posix_fallocate(handle, 0, prod(shape))
+        return torch.from_file(path, shared=True, size=prod(shape), dtype=torch.uint8).view(shape)
+    finally:
+        os.close(handle)
+        with suppress(PermissionError):  # Windows keeps a file that is in use; elsewhere it goes with the tensor
+            os.unlink(path)

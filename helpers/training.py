@@ -1,6 +1,6 @@
 """The one training loop: any number of generators against one discriminator, under the rules of one objective.
 
-Images and labels come in as tensors that already lie on the training device; a History comes out. To see the algorithm
+Images and labels come in as tensors, best on the training device already; a History comes out. To see the algorithm
 itself, read ``Trainer.step``, ``discriminator_step`` and ``generator_step``.
 """
 
@@ -69,8 +69,9 @@ class Trainer:
 
     generators: K networks, latents (N, latent_dim) -> images; the same network twice gives it a doubled fake batch
     discriminator: images (N, ...) -> scores (N,)
-    images: (N, ...) float in [-1, 1], or uint8 (converted batch by batch), on the device to train on
-    labels: (N,) integers, for conditional networks only
+    images: (N, ...) float in [-1, 1], or uint8 (converted batch by batch)
+    labels: (N,) integers on the images' device, for conditional networks only
+    device: where to train; by default where the images lie. Images that do not fit there come batch by batch.
     """
 
     def __init__(
@@ -81,14 +82,16 @@ class Trainer:
         images: Tensor,
         settings: Settings | None = None,
         labels: Tensor | None = None,
+        device: torch.device | str | None = None,
     ):
         settings = settings or Settings()
         _check_data(images, labels, settings)
         self.settings, self.objective = settings, objective
-        self.images, self.labels, self.device = images, labels, images.device
+        self.images, self.labels, self.device = images, labels, torch.device(device or images.device)
         self.generators = nn.ModuleList(generators).to(self.device)
         self.discriminator = discriminator.to(self.device)
-        _check_networks(generators, discriminator, images, labels)
+        two = images[:2].to(self.device), None if labels is None else labels[:2].to(self.device)
+        _check_networks(generators, discriminator, *two, labels)
         self.generators.train(), self.discriminator.train()
         self.latent_dim = generators[0].latent_dim
         self.generator_parameters = list(self.generators.parameters())
@@ -100,7 +103,7 @@ class Trainer:
         # The fixed latents have a stream of their own, so that the size of the grid does not change the training.
         fixed = torch.Generator(self.device).manual_seed(settings.seed + 1)
         self.fixed_latents = torch.randn(settings.grid_size, self.latent_dim, device=self.device, generator=fixed)
-        self._real_spread = _spread(to_unit_range(images[:1000]))
+        self._real_spread = _spread(to_unit_range(images[:1000].to(self.device)))
         described = asdict(settings) | {"objective": objective.describe(), "generators": len(generators)}
         self.history = History(described)
         if 0 in settings.grid_epochs:
@@ -185,12 +188,12 @@ class Trainer:
         """The next batch in random order; every image comes once before any comes again (a short rest is left out)."""
         size = self.settings.batch_size
         if self._order is None or self._position + size > len(self._order):
-            self._order = torch.randperm(len(self.images), device=self.device, generator=self.rng)
-            self._position = 0
+            order = torch.randperm(len(self.images), device=self.device, generator=self.rng)
+            self._order, self._position = order.to(self.images.device), 0
         index = self._order[self._position : self._position + size]
         self._position += size
-        images = self.images.index_select(0, index)  # twice as fast as images[index]
-        return to_unit_range(images), None if self.labels is None else self.labels[index]
+        images = self.images.index_select(0, index).to(self.device)  # index_select: twice as fast as images[index]
+        return to_unit_range(images), None if self.labels is None else self.labels[index].to(self.device)
 
     # ---- epochs ----------------------------------------------------------------------------------------------------
 
@@ -433,9 +436,10 @@ def _check_data(images, labels, settings) -> None:
         raise ValueError(f"images: {images.dtype}, shape {tuple(images.shape)}; allowed: (N, ...) float32 or uint8")
     if len(images) < settings.batch_size:
         raise ValueError(f"batch_size={settings.batch_size}; allowed: at most the number of images, {len(images)}")
-    low, high = (bound.item() for bound in images.aminmax())  # one pass without copies; NaN if any value is
-    if images.dtype != torch.uint8 and not max(-low, high) <= 1 + 1e-4:
-        raise ValueError(f"images: float from {low:.3g} to {high:.3g}; allowed: float in [-1, 1] or uint8")
+    if images.dtype != torch.uint8:
+        low, high = (bound.item() for bound in images.aminmax())  # one pass without copies; NaN if any value is
+        if not max(-low, high) <= 1 + 1e-4:
+            raise ValueError(f"images: float from {low:.3g} to {high:.3g}; allowed: float in [-1, 1] or uint8")
     if labels is not None and not isinstance(labels, Tensor):
         raise ValueError(f"labels: {type(labels).__name__}; allowed: a tensor, such as the .labels of an ImageSet")
     if labels is not None and (labels.shape != (len(images),) or labels.dtype != torch.int64):
@@ -446,11 +450,14 @@ def _check_data(images, labels, settings) -> None:
 
 
 @torch.no_grad()
-def _check_networks(generators, discriminator, images, labels) -> None:
-    """Refuse networks that do not fit the data or each other, by a trial on two images that changes nothing."""
+def _check_networks(generators, discriminator, images, image_labels, labels) -> None:
+    """Refuse networks that do not fit the data or each other, by a trial on two images that changes nothing.
+
+    images, image_labels: those two, on the training device; labels: all of them
+    """
     if not len(generators):
         raise ValueError("generators=[]; allowed: a list of at least one generator")
-    real, labels_real = to_unit_range(images[:2]), None if labels is None else labels[:2]
+    real = to_unit_range(images)
     for k, generator in enumerate(generators, 1):
         if generator.latent_dim != generators[0].latent_dim:
             dims = [generator.latent_dim for generator in generators]
@@ -461,8 +468,8 @@ def _check_networks(generators, discriminator, images, labels) -> None:
         if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
             allowed = f"0 to {classes - 1}" if classes else f"None, as generator {k} is not conditional"
             raise ValueError(f"labels: from {labels.min()} to {labels.max()}; allowed: {allowed}")
-        _trial(f"generator {k}", generator, real.new_zeros(len(real), generator.latent_dim), labels_real, real.shape)
-    _trial("the discriminator", discriminator, real, labels_real, real.shape[:1])
+        _trial(f"generator {k}", generator, real.new_zeros(len(real), generator.latent_dim), image_labels, real.shape)
+    _trial("the discriminator", discriminator, real, image_labels, real.shape[:1])
 
 
 def _trial(name: str, network: nn.Module, inputs: Tensor, labels: Tensor | None, wanted: torch.Size) -> None:

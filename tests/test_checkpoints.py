@@ -111,6 +111,13 @@ def test_a_training_on_a_gpu_continues_bit_by_bit(tmp_path):
     assert tiny.same(tiny.outcome(undisturbed), tiny.outcome(continued))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_images_in_main_memory_train_a_gpu_as_those_on_it_do():
+    near, far = (tiny.make(images=images, device="cuda") for images in (tiny.RING.images.cuda(), tiny.RING.images))
+    near.fit(progress=False), far.fit(progress=False)
+    assert tiny.same(tiny.outcome(near), tiny.outcome(far))
+
+
 def test_networks_shared_by_two_places_continue_as_one(tmp_path):
     undisturbed = make_trainer("gan_double_fakes", images_for("ring"), epochs=2, batch_size=50)
     undisturbed.fit(progress=False)

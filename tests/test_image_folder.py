@@ -3,8 +3,11 @@
 import io
 import os
 import random
+import shutil
 import stat
+import tempfile
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -322,11 +325,45 @@ def test_formats_that_start_other_programs_are_not_opened(folder):
 # ---- room
 
 
-def test_what_does_not_fit_names_sizes_and_a_limit_that_does(folder, monkeypatch):
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Half of the main memory has room for two images of 16x16."""
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 4096}[name], raising=False)
-    with pytest.raises(DataError, match=r"3 images of 16x16 need .* main memory .*limit=2"):
+
+
+def test_images_beyond_main_memory_are_read_from_a_file_that_leaves_no_trace(folder, tmp_path, monkeypatch, request):
+    in_memory = load_image_folder(folder, 16)
+    request.getfixturevalue("little_memory")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mapped = load_image_folder(folder, 16)
+    assert "3 images of 16x16 take 0.00 GB, more than half of the main memory" in mapped.notice
+    assert f"read from a file in {tmp_path}" in mapped.notice and not in_memory.notice
+    torch.testing.assert_close(mapped.images, in_memory.images, rtol=0, atol=0)
+    assert not list(tmp_path.glob("gan-images-*"))
+    assert not load_image_folder(folder, 16, limit=2).notice
+
+
+def test_broken_images_are_left_out_of_the_file_too(folder, little_memory):
+    (folder / "aa.png").write_bytes(b"no picture")
+    found = load_image_folder(folder, 16)
+    assert "1 of 4 images" in found.notice and "half of the main memory" in found.notice
+    (folder / "aa.png").unlink()
+    torch.testing.assert_close(found.images, load_image_folder(folder, 16).images, rtol=0, atol=0)
+
+
+def test_what_fits_nowhere_names_sizes_and_a_limit_that_does(folder, little_memory, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
+    with pytest.raises(DataError, match=r"3 images of 16x16 take .* main memory .* is free in .*limit=2"):
         load_image_folder(folder, 16)
     assert len(load_image_folder(folder, 16, limit=2).images) == 2
+
+
+def test_a_full_gpu_leaves_images_in_main_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    images, place, notice = image_folder._make_room(3, 16, torch.device("cuda:0"))
+    assert place.type == images.device.type == "cpu" and images.shape == (3, 3, 16, 16)
+    assert "80 % of the free memory of cuda:0" in notice and "each batch is moved" in notice
+    assert image_folder._make_room(1, 16, torch.device("cuda:0"))[1:] == (torch.device("cuda:0"), "")
 
 
 # ---- known places of faces

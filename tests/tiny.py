@@ -10,13 +10,13 @@ from helpers.training import Settings, Trainer
 RING = ring_of_gaussians(200)
 
 
-def make(objective=None, generators=2, width=8, images=RING.images, labels=None, classes=0, **settings) -> Trainer:
+def make(objective=None, generators=2, width=8, images=RING.images, labels=None, classes=0, device=None, **settings):
     """A trainer with two small generators on 200 points, two steps an epoch."""
     settings = Settings(**({"epochs": 5, "batch_size": 100, "grid_size": 8, "grid_epochs": (0, 2, 5)} | settings))
     torch.manual_seed(settings.seed)
     networks = [Generator(4, (2,), (width, width), classes) for _ in range(generators)]
     discriminator = Discriminator((2,), (width, width), classes=classes)
-    return Trainer(networks, discriminator, objective or PSG(), images, settings, labels)
+    return Trainer(networks, discriminator, objective or PSG(), images, settings, labels, device)
 
 
 def outcome(trainer: Trainer) -> dict:
