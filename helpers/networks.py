@@ -71,7 +71,8 @@ class AutoEncoder(nn.Module):
 
     Energy of one image v: the mean over its pixels of |v - D(v)|**power; ``power`` is the source's eta,
     1 for BEGAN (Berthelot et al. 2017) and 2 for EBGAN (Zhao et al. 2016). The mean keeps the energy, and with it
-    EBGAN's margin, independent of the image size.
+    EBGAN's margin, independent of the image size. The last layer is linear: to push a fake's energy up, a Tanh would
+    be driven to where it is flat, and D would stop learning (measured in notebook 05).
     """
 
     def __init__(self, data_shape=(1, 28, 28), hidden=(512, 256), code_dim: int = 64, power: int = 2):
@@ -83,7 +84,7 @@ class AutoEncoder(nn.Module):
         for width_in, width_out in pairwise((code_dim, *reversed(hidden))):
             decoder += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2)]
         self.encoder = nn.Sequential(*encoder, nn.Linear(hidden[-1], code_dim))
-        self.decoder = nn.Sequential(*decoder, nn.Linear(hidden[0], prod(data_shape)), nn.Tanh())
+        self.decoder = nn.Sequential(*decoder, nn.Linear(hidden[0], prod(data_shape)))
 
     def encode(self, images: Tensor) -> Tensor:
         """(N, *data_shape) images to (N, code_dim) codes."""
