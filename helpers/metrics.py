@@ -43,8 +43,12 @@ def smooth(curve: np.ndarray, window: int = 5) -> np.ndarray:
 
 
 def oscillation(curve: np.ndarray, window: int = 5) -> float:
-    """Standard deviation of what is left when the smoothed curve is taken off: jumps from epoch to epoch."""
-    return float(np.std(curve - smooth(curve, window)))
+    """Standard deviation of what is left when the smoothed curve is taken off: jumps from epoch to epoch.
+
+    The first ``window`` epochs are left out where there are twice as many: the fall at the start is no oscillation.
+    """
+    rest = curve - smooth(curve, window)
+    return float(np.std(rest[window:] if len(rest) >= 2 * window else rest))
 
 
 def convergence_epoch(curve: np.ndarray, band: float = 0.1, window: int = 5, final_share: float = 0.2) -> int | None:

@@ -260,10 +260,10 @@ class _Judge:
     def __call__(self, trainer, parts: bool) -> dict:
         if self.measure is None:
             return {}
-        count = self.count // len(trainer.generators)
-        samples = trainer.sample(count=count, seed=trainer.settings.seed + 2)
+        players = len(set(trainer.generators))  # a generator that takes part twice is one
+        samples = trainer.sample(count=self.count // players, seed=trainer.settings.seed + 2)[:players]
         scores = {"mixture": self.measure(samples.flatten(0, 1))}
-        if parts and len(trainer.generators) > 1:
+        if parts and players > 1:
             whole = trainer.sample(count=self.count, seed=trainer.settings.seed + 2)
             scores |= {f"generator {k}": self.measure(each) for k, each in enumerate(whole, 1)}
         return {part: {key: _nine_digits(value) for key, value in numbers.items()} for part, numbers in scores.items()}

@@ -88,8 +88,8 @@ SYSTEMS = {
     "gan_double_fakes": System("GAN, doubled fakes", slides_networks(copies=2), PSG),
     "psg_4": System("PSG-GAN, K = 4", slides_networks(4), PSG),
     "psg_half_width": System("PSG-GAN, half width", slides_networks(2, hidden=(128, 256)), PSG),
-    # The seven losses of notebook 05 (the first is "gan"), with the settings of their papers where those give any, and
-    # what explains why CGAN and BEGAN fail: a discriminator held back, BEGAN as its paper has it
+    # The seven losses of notebook 05 (the first is "gan"): the optimisers of WGAN and WGAN-GP are their papers', the
+    # others share one, so that losses are compared. "cgan_sn" and "began_half" ask why CGAN and BEGAN fail.
     "cgan": System("CGAN", slides_networks(conditional=True), GAN, conditional=True),
     "cgan_sn": System("CGAN, SN", slides_networks(conditional=True, spectral=True), GAN, conditional=True),
     "lsgan": System("LSGAN", slides_networks(), objectives.LSGAN),
@@ -108,7 +108,9 @@ SYSTEMS = {
     "ebgan": System("EBGAN", energy_networks(power=2), objectives.EBGAN),
     # gamma is BEGAN's knob between quality and diversity; runs of this length need a rate 10 times the paper's 0.001.
     "began": System("BEGAN", energy_networks(power=1), lambda: objectives.BEGAN(gamma=0.9, rate=0.01)),
-    "began_half": System("BEGAN, gamma = 0.5", energy_networks(power=1), objectives.BEGAN),
+    "began_half": System(
+        "BEGAN, gamma = 0.5", energy_networks(power=1), lambda: objectives.BEGAN(gamma=0.5, rate=0.01)
+    ),
     # Notebook 06: WGAN-GP with convolutions, in the source's four variants ...
     "conv_original": System("original", conv_networks(), objectives.WGANGP, CONV_SETTINGS),
     "conv_sn": System("SN", conv_networks(spectral=True), objectives.WGANGP, CONV_SETTINGS),

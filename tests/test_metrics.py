@@ -72,6 +72,7 @@ def test_oscillation_sees_jumps_and_not_the_trend():
     trend = np.linspace(3, 1, 101)
     jumps = 0.2 * (-1.0) ** np.arange(101)
     assert metrics.oscillation(trend) < 0.01
+    assert metrics.oscillation(np.r_[9.0, 4.0, 2.0, np.ones(20)]) < 0.06  # the fall at the start is not meant
     assert metrics.oscillation(trend + jumps) == pytest.approx(0.2, rel=0.25)
     assert metrics.oscillation(trend + 2 * jumps) == pytest.approx(2 * metrics.oscillation(trend + jumps), rel=0.1)
 
