@@ -103,7 +103,7 @@ def intervals(groups: dict, measure: str, ax=None, title: str | None = None) -> 
         ax.plot([each.low, each.high], [index, index], **line_style(index))
         colour = COLOURS[index % len(COLOURS)]
         ax.plot(each.mean, index, "o", color=colour, markerfacecolor="white" if alone else colour)
-    title = title or (f"Lowest: {min(known, key=known.get)}" if known else "Not measured")
+    title = title or (f"Lowest mean: {min(known, key=known.get)}" if known else "Not measured")
     ax.set(title=title, xlabel=measure, yticks=range(len(groups)), yticklabels=list(groups))
     ax.locator_params(axis="x", nbins=4)
     ax.set_ylim(len(groups) - 0.5, -0.5)
