@@ -79,6 +79,7 @@ def show(fig: Figure, alt: str, dpi: int = 100) -> None:
 def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
     """Draw one quantity over the epochs; with several seeds: each faint, the mean bold, its 95 % interval shaded.
 
+    The axis spans the curves; of a wide interval, as three seeds may give, it shows what fits.
     curves: one array per seed, values per epoch
     """
     from helpers.metrics import across_seeds
@@ -91,7 +92,9 @@ def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
     if len(stacked) > 1:
         ax.plot(epochs, stacked.T, color=style["color"], alpha=0.25, linewidth=0.8)
         _, low, high = np.transpose([across_seeds(column) for column in stacked.T])
+        drawn = ax.dataLim.frozen()
         ax.fill_between(epochs, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        ax.dataLim.set(drawn)
     ax.xaxis.get_major_locator().set_params(integer=True)  # there is no epoch 1.25
     marker = "o" if length <= 12 else None
     ax.plot(epochs, mean, **style, marker=marker, markersize=4, label=label)
@@ -99,6 +102,7 @@ def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
 
 def mark_level(ax, value: float, text: str, where: float = 1.0) -> None:
     """A thin dashed line across the axes with its name at the right (or at the share ``where`` of the width)."""
+    ax.margins(y=0.1)  # room for the name of the topmost line
     ax.axhline(value, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
     ax.annotate(text, (where, value), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
                 ha="right", va="bottom", fontsize=8)  # fmt: skip
