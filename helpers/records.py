@@ -204,7 +204,7 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
 
     (folder / "record.json").unlink(missing_ok=True)
     buffer, files = BytesIO(), {}
-    np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in trainer.history.grids.items()})
+    np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in _kept_grids(trainer.history).items()})
     contents = {"grids.npz": buffer.getvalue()}
     if weights:
         # Half precision is enough to draw from a generator, and keeps the repository small.
@@ -228,6 +228,14 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
     body = json.loads(_to_json(body))
     text = json.dumps(body | {"sha256": _digest(_to_json(body))}, separators=(",", ":"), allow_nan=False)
     write_atomically(folder / "record.json", text.encode())
+
+
+def _kept_grids(history: History) -> dict[int, np.ndarray]:
+    """The samples worth their space: of seed 0 every kept epoch, of other seeds the last; of colour images only 16."""
+    grids = history.grids
+    if history.settings["seed"] != 0:
+        grids = {epoch: grid for epoch, grid in grids.items() if epoch == max(grids)}
+    return {epoch: grid[:, :16] if grid.shape[2] == 3 else grid for epoch, grid in grids.items()}
 
 
 class _Judge:

@@ -15,6 +15,7 @@ import torch
 
 from helpers import records
 from helpers.checkpoints import CheckpointError
+from helpers.history import History
 from helpers.networks import Discriminator, Generator
 from helpers.records import RecordError, load_runs, read_record, record
 from helpers.systems import SYSTEMS
@@ -195,6 +196,14 @@ def test_a_damaged_checkpoint_of_a_recorder_is_named_on_the_command_line(tmp_pat
     assert (
         "skipped: " in (said := capsys.readouterr().err) and "checkpoint.pt is damaged" in said and "delete it" in said
     )
+
+
+def test_samples_that_are_kept_grow_slowly_with_the_seeds(tmp_path):
+    assert set(read_record(make(tmp_path, epochs=2)).history.grids) == {1, 2}
+    assert set(read_record(make(tmp_path, epochs=2, seed=1)).history.grids) == {2}
+    colour = {1: np.zeros((2, 36, 3, 8, 8), np.uint8), 5: np.ones((2, 36, 3, 8, 8), np.uint8)}
+    kept = records._kept_grids(History({"seed": 0}, grids=colour))
+    assert {epoch: grid.shape for epoch, grid in kept.items()} == dict.fromkeys((1, 5), (2, 16, 3, 8, 8))
 
 
 def test_weights_are_kept_for_seed_zero_only(tmp_path):
