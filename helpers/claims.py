@@ -222,7 +222,7 @@ class Claim:
     text: str
     source: str
     how: str
-    shown: str | dict[str, Interval]  # a measure of the table, or each system's number
+    shown: dict[str, Interval]  # each system's number
     findings: list[Finding]
 
     @property
@@ -268,6 +268,9 @@ def paper_claims(table: Table, benchmark: Path = BENCHMARK) -> list[Claim]:
                 findings.append(Finding(f"{label} ({words})", effect, region, short))
         return findings
 
+    def shown(name):
+        return {system: table.interval(system, name) for system in MAIN}
+
     def convergence(curve):
         return {f"convergence of {curve}, band {band:.0%}": f"band {band:.0%}" for band in BANDS}
 
@@ -285,28 +288,28 @@ def paper_claims(table: Table, benchmark: Path = BENCHMARK) -> list[Claim]:
             "The gap between the losses is about 40 % smaller than SNGAN's",
             "abstract, 4.2",
             "1 - ratio of |L_D - L_G| to SNGAN's, final; true from 20 % to 60 %",
-            "gap",
+            shown("gap"),
             each({"gap": "L_D", "gap_halved": "L_D/2"}, (0.2, 0.6), "ratio", change=lambda ratio: 1 - ratio),
         ),
         Claim(
             "Its losses converge earlier than SNGAN's (epoch 75 against 125)",
             "4.2, Fig. 3",
             "how much earlier L_D stays in a band around its final level, share of the run; true above 0",
-            "convergence of d_loss, band 10%",
+            shown("convergence of d_loss, band 10%"),
             each(convergence("d_loss"), (0, inf), change=run_share, short=short),
         ),
         Claim(
             "Its accuracy converges earlier, by 10 % of the run",
             "4.3, Fig. 4",
             "the same for the pick accuracy; true from 5 % to 15 %",
-            "convergence of pick_accuracy, band 10%",
+            shown("convergence of pick_accuracy, band 10%"),
             each(convergence("pick_accuracy"), (0.05, 0.15), change=run_share, short=short),
         ),
         Claim(
             "Its accuracy settles near 0.33",
             "4.3, Fig. 4",
             "final level; true within 0.05 of 1/3",
-            "pick_accuracy",
+            shown("pick_accuracy"),
             [
                 Finding(f"{label} ({words})", table.interval(system, name), third)
                 for system, label in READINGS.items()
@@ -317,21 +320,21 @@ def paper_claims(table: Table, benchmark: Path = BENCHMARK) -> list[Claim]:
             "Its losses run without large or sudden changes",
             "4.2, Fig. 3",
             "ratio of the epoch-to-epoch oscillation to SNGAN's; true below 1",
-            "oscillation_d",
+            shown("oscillation_d"),
             each({"oscillation_d": "L_D", "oscillation_g": "L_G"}, (0, 1), "ratio"),
         ),
         Claim(
             "Its digits are better than SNGAN's",
             "abstract, 4.4, Fig. 5",
             "FID of the mixture minus SNGAN's; true below 0",
-            "fid",
+            shown("fid"),
             each({"fid": "FID"}, (-inf, 0)) + each({"coverage": "coverage", "precision": "precision"}, (0, inf)),
         ),
         Claim(
             "It overcomes mode collapse",
             "abstract, 3.2",
             "divergence of the digits' shares minus the plain GAN's; true below 0",
-            "class_js",
+            shown("class_js"),
             each({"class_js": "digits' shares"}, (-inf, 0), other="gan"),
         ),
         Claim(
@@ -434,12 +437,11 @@ class Sheet:
 def claims_sheet(table: Table) -> Sheet:
     """One row per claim: where, how measured, each method's number with its interval, the verdict."""
     header = ["claim", "paper", "measured here"] + [table.labels.get(system, system) for system in MAIN] + ["verdict"]
-
-    def number(claim, system):
-        of_each = isinstance(claim.shown, dict)
-        return claim.shown.get(system, Interval.of([])) if of_each else table.interval(system, claim.shown)
-
-    rows = [[c.text, c.source, c.how, *(number(c, s) for s in MAIN), c.verdict] for c in paper_claims(table)]
+    unknown = Interval.of([])
+    rows = [
+        [c.text, c.source, c.how, *(c.shown.get(system, unknown) for system in MAIN), c.verdict]
+        for c in paper_claims(table)
+    ]
     return Sheet(header, rows)
 
 
@@ -470,8 +472,8 @@ def coverage_sheet(found: dict[str, dict[str, list[records.Record]]], modes: dic
             name = "modes_covered" if last and "modes_covered" in last[0] else "modes_reached"
             numbers = [Interval.of([q.get(key, nan) for q in last]) for key in (name, "high_quality", "kl")]
             length = min(len(run.history) for run in each)
-            rows.append([dataset, each[0].history.label, len(each), length, f"{numbers[0]} of {modes[dataset]}"])
-            rows[-1] += numbers[1:]
+            reached = f"{numbers[0]} of {modes[dataset]}"
+            rows.append([dataset, each[0].history.label, len(each), length, reached, *numbers[1:]])
     header = ["data", "system", "seeds", "epochs", "modes", "share of samples near a mode", "KL from uniform (nats)"]
     return Sheet(header, rows)
 

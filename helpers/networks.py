@@ -71,8 +71,8 @@ class AutoEncoder(nn.Module):
 
     Energy of one image v: the mean over its pixels of |v - D(v)|**power; ``power`` is the source's eta,
     1 for BEGAN (Berthelot et al. 2017) and 2 for EBGAN (Zhao et al. 2016). The mean keeps the energy, and with it
-    EBGAN's margin, independent of the image size. The last layer is linear: to push a fake's energy up, a Tanh would
-    be driven to where it is flat, and D would stop learning (measured in notebook 05).
+    EBGAN's margin, independent of the image size. The last layer is linear: a D that pushes a fake's energy up could
+    drive a Tanh to where it is flat, and would then stop learning.
     """
 
     def __init__(self, data_shape=(1, 28, 28), hidden=(512, 256), code_dim: int = 64, power: int = 2):

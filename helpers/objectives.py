@@ -294,7 +294,7 @@ class EBGAN(Objective):
     PT, the pulling-away term, is the mean squared cosine between the codes of different fakes of one batch; it keeps
     the fakes apart. The margin m is on the scale of the energy, here the mean squared error per pixel of images in
     [-1, 1]: answering with the mean digit costs 0.27, black for white 4. The paper's margins belong to other scales;
-    0.2 is our choice: below 0.27, D's equilibrium loss m is out of reach of that lazy answer (trials: notebook 05).
+    0.2 is our choice: below 0.27, D's equilibrium loss m is out of reach of that lazy answer (see notebook 05).
     """
 
     margin: float = 0.2

@@ -90,8 +90,7 @@ class Trainer:
         self.images, self.labels, self.device = images, labels, torch.device(device or images.device)
         self.generators = nn.ModuleList(generators).to(self.device)
         self.discriminator = discriminator.to(self.device)
-        two = images[:2].to(self.device), None if labels is None else labels[:2].to(self.device)
-        _check_networks(generators, discriminator, *two, labels)
+        _check_networks(generators, discriminator, images[:2].to(self.device), labels)
         self.generators.train(), self.discriminator.train()
         self.latent_dim = generators[0].latent_dim
         self.generator_parameters = list(self.generators.parameters())
@@ -450,14 +449,11 @@ def _check_data(images, labels, settings) -> None:
 
 
 @torch.no_grad()
-def _check_networks(generators, discriminator, images, image_labels, labels) -> None:
-    """Refuse networks that do not fit the data or each other, by a trial on two images that changes nothing.
-
-    images, image_labels: those two, on the training device; labels: all of them
-    """
+def _check_networks(generators, discriminator, two_images, labels) -> None:
+    """Refuse networks that do not fit the data or each other, by a trial on two images that changes nothing."""
     if not len(generators):
         raise ValueError("generators=[]; allowed: a list of at least one generator")
-    real = to_unit_range(images)
+    real, two_labels = to_unit_range(two_images), None if labels is None else labels[:2].to(two_images.device)
     for k, generator in enumerate(generators, 1):
         if generator.latent_dim != generators[0].latent_dim:
             dims = [generator.latent_dim for generator in generators]
@@ -468,8 +464,8 @@ def _check_networks(generators, discriminator, images, image_labels, labels) -> 
         if labels is not None and not 0 <= labels.min() <= labels.max() < classes:
             allowed = f"0 to {classes - 1}" if classes else f"None, as generator {k} is not conditional"
             raise ValueError(f"labels: from {labels.min()} to {labels.max()}; allowed: {allowed}")
-        _trial(f"generator {k}", generator, real.new_zeros(len(real), generator.latent_dim), image_labels, real.shape)
-    _trial("the discriminator", discriminator, real, image_labels, real.shape[:1])
+        _trial(f"generator {k}", generator, real.new_zeros(len(real), generator.latent_dim), two_labels, real.shape)
+    _trial("the discriminator", discriminator, real, two_labels, real.shape[:1])
 
 
 def _trial(name: str, network: nn.Module, inputs: Tensor, labels: Tensor | None, wanted: torch.Size) -> None:
