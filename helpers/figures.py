@@ -100,12 +100,15 @@ def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
     ax.plot(epochs, mean, **style, marker=marker, markersize=4, label=label)
 
 
-def mark_level(ax, value: float, text: str, where: float = 1.0) -> None:
-    """A thin dashed line across the axes with its name at the right (or at the share ``where`` of the width)."""
-    ax.margins(y=0.1)  # room for the name of the topmost line
+def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = False) -> None:
+    """A thin dashed line across the axes with its name at the right (or at the share ``where`` of the width).
+
+    below: write the name under the line, as where another level lies close above
+    """
+    ax.margins(y=0.1)  # room for the name of the outermost line
     ax.axhline(value, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
-    ax.annotate(text, (where, value), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-                ha="right", va="bottom", fontsize=8)  # fmt: skip
+    ax.annotate(text, (where, value), xycoords=("axes fraction", "data"), xytext=(-2, -2 if below else 2),
+                textcoords="offset points", ha="right", va="top" if below else "bottom", fontsize=8)  # fmt: skip
 
 
 def _as_runs(histories) -> list[History]:
@@ -127,9 +130,10 @@ def loss_curves(histories, title: str, ax=None) -> Figure:
         name = "generator" if count == 1 else f"generator {k}"
         draw_curve(ax, [run[f"g{k}_loss"] for run in runs], name, k)
     target = equilibrium(runs[0])
-    for key, name in (("d_loss", "D"), ("g_loss", "G")):
-        if key in target:
-            mark_level(ax, target[key], f"equilibrium of {name}: {target[key]:.3f}")
+    levels = sorted((target[key], name) for key, name in (("d_loss", "D"), ("g_loss", "G")) if key in target)
+    for index, (value, name) in enumerate(levels):  # two can lie so close that their names need both sides
+        below = index == 0 and len(levels) == 2
+        mark_level(ax, value, f"equilibrium of {name}: {value:.3f}", below=below)
     ax.set(title=title, xlabel="epoch", ylabel="loss (nats)")
     ax.legend()
     return fig

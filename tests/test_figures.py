@@ -57,6 +57,14 @@ def test_loss_curves_show_the_data_and_the_equilibrium():
     assert ax.get_xlabel() == "epoch" and "nats" in ax.get_ylabel()
 
 
+@pytest.mark.parametrize("shift", [1, 30])
+def test_the_names_of_the_equilibria_do_not_cover_each_other(shift):
+    ax = figures.loss_curves(history_of(shift=shift), "t").axes[0]
+    ax.figure.canvas.draw()
+    first, second = (text.get_window_extent() for text in ax.texts)
+    assert not first.overlaps(second)
+
+
 def test_no_equilibrium_is_drawn_where_none_is_known():
     assert "equilibrium of G" not in texts_of(figures.loss_curves(history_of(WGAN()), "t").axes[0])
 
