@@ -2,7 +2,8 @@
 
 A ``Table`` holds one number per system, seed and measure, all after the same epoch. Claims compare systems in it,
 paired by seed, and each reading of a claim gets a verdict by one rule: its 95 % interval lies inside the region in
-which the claim would be true (holds), outside of it (does not hold), or across its border (undecided).
+which the claim would be true (holds), outside of it (does not hold), or across its border (undecided). ``Claim`` says
+how the verdicts of its readings become one for each reading of PSG-GAN.
 """
 
 import json
@@ -23,8 +24,10 @@ BENCHMARKED = {"gan": "gan", "sngan": "sngan", "psg_average": "psg_2"}  # system
 MAIN = ("gan", "sngan", "psg_average", "psg_algorithm1")
 LEAST_SEEDS = 3  # fewer give no verdict: an interval from two seeds is wider than anything worth saying
 BANDS = (0.05, 0.1, 0.2)
-PAPER_EPOCHS = 125  # where the paper sees SNGAN converge; shorter runs cannot show it
-HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
+# The paper sees SNGAN converge at epoch 125. The final level is a mean over the last fifth of a run, and can only be
+# compared with what comes before: that fifth has to begin after epoch 125.
+LEAST_EPOCHS = 160
+HOLDS, FAILS, OPEN, DEPENDS = "holds", "does not hold", "undecided", "depends on the convention"
 NO_SEEDS, TOO_SHORT, NOT_MEASURED = "not enough seeds yet", "runs too short", "not measured"
 
 
@@ -36,16 +39,21 @@ class Interval:
     low: float
     high: float
     seeds: int
+    values: tuple[float, ...] = ()  # one per seed
 
     @classmethod
     def of(cls, values) -> "Interval":
-        values = np.asarray([value for value in values if not isnan(value)], dtype=float)
-        return cls(*metrics.across_seeds(values), len(values)) if len(values) else cls(nan, nan, nan, 0)
+        values = [float(value) for value in values if not isnan(value)]
+        return cls(*metrics.across_seeds(values), len(values), tuple(values)) if values else cls(nan, nan, nan, 0)
 
     def map(self, function: Callable[[float], float]) -> "Interval":
         """The interval of an increasing or decreasing function of the mean."""
         low, high = sorted((function(self.low), function(self.high)))
-        return Interval(function(self.mean), low, high, self.seeds)
+        return Interval(function(self.mean), low, high, self.seeds, tuple(map(function, self.values)))
+
+    def by_seed(self) -> str:
+        """The mean and every seed's own number: no interval of three can say more than these."""
+        return f"{self.mean:.3g} ({', '.join(f'{value:.3g}' for value in self.values)})" if self.values else str(self)
 
     def __str__(self) -> str:
         if not self.seeds:
@@ -81,22 +89,30 @@ def first_epochs(history: History, epochs: int) -> History:
     return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
 
 
+def diverged(run: records.Record, epochs: int) -> bool:
+    """Whether a run had ended in NaN by then."""
+    return run.history.status == "diverged" and len(run.history) <= epochs
+
+
+def whole_runs(each: list[records.Record], epochs: int) -> list[records.Record]:
+    """The runs that can be compared after so many epochs: long enough, and still well then."""
+    return [run for run in each if len(run.history) >= epochs and not diverged(run, epochs)]
+
+
 def curves(runs: dict[str, list[records.Record]], epochs: int, systems=MAIN) -> dict[str, list[History]]:
-    """The first so many epochs of every run that has them: the system's label -> histories by seed."""
-    found = {s: [r.history for r in runs.get(s, ()) if len(r.history) >= epochs] for s in systems}
+    """The first so many epochs of every run that can be compared: the system's label -> histories by seed."""
+    found = {s: [run.history for run in whole_runs(runs.get(s, []), epochs)] for s in systems}
     return {each[0].label: [first_epochs(history, epochs) for history in each] for each in found.values() if each}
 
 
 def measure(record: records.Record, epochs: int) -> dict[str, float]:
-    """Every number about one run after so many epochs; "final" values are means over the last fifth of them.
-
-    Quality belongs to the last epoch up to there at which the recorder measures it; NaN where it did not.
-    """
+    """Every number of a run's history after so many epochs; "final" values are means over the last fifth of them."""
     history, final = first_epochs(record.history, epochs), metrics.final_level
     has, k = set(history.columns), history.generators
     numbers = {
         "final_d_loss": final(history["d_loss"]),
         "final_g_loss": final(history["g_loss"]),
+        "d_loss - g_loss": final(history["d_loss"] - history["g_loss"]),
         "gap": final(metrics.gap(history)),
         "gap_halved": final(metrics.gap(history, halved=True)),
         "distance": final(metrics.distance_to_equilibrium(history)),
@@ -115,22 +131,38 @@ def measure(record: records.Record, epochs: int) -> dict[str, float]:
             epoch = metrics.convergence_epoch(history[curve], band)
             # A run that never settles counts as settling after its end: a bound, and no run is left out.
             numbers[f"convergence of {curve}, band {band:.0%}"] = float(epoch or epochs + 1)
-    known = [epoch for epoch in (*records.GRID_EPOCHS, len(record.history)) if epoch <= epochs]
-    return numbers | record.quality.get(max(known), {}).get("mixture", {})
+    return numbers
+
+
+def each_generator(record: records.Record) -> list[dict[str, float]]:
+    """The quality of every generator alone after a run's last epoch; empty where it was not measured."""
+    last = record.quality.get(max(record.quality, default=0), {})
+    return [numbers for name, numbers in last.items() if name != "mixture"] or list(last.values())
+
+
+def one_digit_generators(record: records.Record) -> int:
+    """How many generators drew nine tenths of their samples from one class.
+
+    The event "collapsed" cannot see them: it looks at the samples of all generators together, and at their pixels.
+    """
+    shares = [[part[key] for key in part if key.startswith("share_")] for part in each_generator(record)]
+    return sum(max(each, default=0) >= 0.9 for each in shares)
 
 
 def generator_parts(record: records.Record) -> list[str] | None:
-    """FID of each generator, FID of the mixture, and the divergence of the generators' class histograms (nats).
+    """FID of each generator, FID of the mixture, the digits each covers, and the divergence of their class histograms.
 
-    The divergence is Jensen-Shannon's for K generators: entropy of the mean histogram less the mean entropy.
+    The divergence (nats) is Jensen-Shannon's for K generators: entropy of the mean histogram less the mean entropy.
+    None for a single generator.
     """
-    last = record.quality.get(max(record.quality, default=0), {})
-    parts = [numbers for name, numbers in last.items() if name.startswith("generator")]
-    if not parts:
+    parts = each_generator(record)
+    if len(parts) < 2:
         return None
     shares = np.array([[part[f"share_{digit}"] for digit in range(10)] for part in parts])
     divergence = _entropy(shares.mean(0)) - np.mean([_entropy(each) for each in shares])
-    return [", ".join(f"{part['fid']:.3g}" for part in parts), f"{last['mixture']['fid']:.3g}", f"{divergence:.3f}"]
+    mixture = record.final_quality()
+    fid, covered = (", ".join(f"{part[name]:.3g}" for part in parts) for name in ("fid", "modes_covered"))
+    return [fid, f"{mixture['fid']:.3g}", covered, f"{divergence:.3f}"]
 
 
 def _entropy(shares: np.ndarray) -> float:
@@ -140,12 +172,16 @@ def _entropy(shares: np.ndarray) -> float:
 
 @dataclass
 class Table:
-    """One number per system, seed and measure after ``epochs`` epochs; runs that diverged are counted, not averaged."""
+    """One number per system, seed and measure after ``epochs`` epochs; runs that diverged are counted, not averaged.
+
+    Quality is that after epoch ``judged``, the last up to there at which all of these runs were measured.
+    """
 
     epochs: int
     labels: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
     diverged: dict[str, list[int]] = field(default_factory=dict)
+    judged: int = 0
 
     def seeds(self, system: str) -> list[int]:
         return sorted(self.numbers.get(system, {}))
@@ -168,24 +204,31 @@ class Table:
         return {label: self.interval(system, name) for system, label in self.labels.items() if self.seeds(system)}
 
     def compare(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
-        """system - other, or with "ratio" system / other by logarithms, over the seeds that both have."""
+        """Over the seeds that both have: system - other; with "ratio" system / other by logarithms; with "reduction"
+        1 - system / other seed by seed, for a measure of the system that may come near 0."""
         seeds = [seed for seed in self.seeds(system) if seed in self.seeds(other)]
         pairs = [(self.value(system, seed, name), self.value(other, seed, name)) for seed in seeds]
         if name.startswith("convergence"):  # two that never settle cannot be told apart
             pairs = [(nan, nan) if min(pair) > self.epochs else pair for pair in pairs]
         if how == "difference":
             return Interval.of([a - b for a, b in pairs])
+        if how == "reduction":
+            return Interval.of([1 - a / b if b else nan for a, b in pairs])
         return Interval.of([log(a / b) if a > 0 and b > 0 else nan for a, b in pairs]).map(exp)
 
 
 def tabulate(runs: dict[str, list[records.Record]], epochs: int) -> Table:
     """The table at ``epochs``; runs that are shorter (and did not diverge) are left out."""
-    table = Table(epochs)
+    compared = {system: whole_runs(each, epochs) for system, each in runs.items()}
+    measured = [set(run.quality) for each in compared.values() for run in each]
+    judged = max((epoch for epoch in set.intersection(*measured) if epoch <= epochs), default=0) if measured else 0
+    table = Table(epochs, judged=judged)
     for system, each in runs.items():
         table.labels[system] = each[0].history.label
-        table.diverged[system] = [r.seed for r in each if r.history.status == "diverged" and len(r.history) <= epochs]
-        long = [run for run in each if len(run.history) >= epochs and run.seed not in table.diverged[system]]
-        table.numbers[system] = {run.seed: measure(run, epochs) for run in long}
+        table.diverged[system] = [run.seed for run in each if diverged(run, epochs)]
+        table.numbers[system] = {
+            run.seed: measure(run, epochs) | run.quality.get(judged, {}).get("mixture", {}) for run in compared[system]
+        }
     return table
 
 
@@ -196,7 +239,8 @@ def tabulate(runs: dict[str, list[records.Record]], epochs: int) -> Table:
 class Finding:
     """One reading of a claim: the measured effect, and the region of effects in which the claim would be true."""
 
-    reading: str
+    method: str  # which reading of PSG-GAN
+    reading: str  # which convention, or which part of the claim
     effect: Interval
     region: tuple[float, float]
     too_short: bool = False
@@ -217,24 +261,55 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, the measure shown for each method, and what each reading of it gives."""
+    """A claim of the paper, the measure shown for each system, and its findings.
+
+    Findings of one method are either *conventions*, between which the paper leaves the choice, or *parts*, which must
+    all be true for the claim to be.
+    """
 
     text: str
     source: str
     how: str
     shown: dict[str, Interval]  # each system's number
     findings: list[Finding]
+    parts: bool = False
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Method -> verdict: the one of all its findings; else a part that fails decides, and conventions that are
+        for and against make it depend on them; else undecided."""
+        found: dict[str, set[str]] = {}
+        for finding in self.findings:
+            found.setdefault(finding.method, set()).add(finding.verdict)
+        return {method: self._join(each) for method, each in found.items()} or {"": NOT_MEASURED}
+
+    def _join(self, verdicts: set[str]) -> str:
+        if len(verdicts) == 1:
+            return next(iter(verdicts))
+        if self.parts and FAILS in verdicts:
+            return FAILS
+        return DEPENDS if not self.parts and {HOLDS, FAILS} <= verdicts else OPEN
 
     @property
     def verdict(self) -> str:
-        """The one verdict of all readings, or which readings give which."""
+        """The verdict in words, with what the findings say where they differ."""
+        return "; ".join(self._describe(methods, verdict) for verdict, methods in self._methods().items())
+
+    def _methods(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for method, verdict in self.verdicts.items():
+            found.setdefault(verdict, []).append(method)
+        return found
+
+    def _describe(self, methods: list[str], verdict: str) -> str:
+        prefix = "" if len(methods) == len(self.verdicts) else f"{' and '.join(methods)}: "
         groups: dict[str, list[str]] = {}
         for finding in self.findings:
-            groups.setdefault(finding.verdict, []).append(finding.reading)
-        if len(groups) == 1:
-            return next(iter(groups))
-        listed = "; ".join(f"{verdict}: {', '.join(readings)}" for verdict, readings in groups.items())
-        return f"depends on the convention ({listed})" if {HOLDS, FAILS} <= set(groups) else f"open ({listed})"
+            if finding.method in methods:
+                name = finding.reading if len(methods) == 1 else f"{finding.method}'s {finding.reading}"
+                groups.setdefault(finding.verdict, []).append(name)
+        listed = "; ".join(f"{each}: {', '.join(names)}" for each, names in groups.items())
+        return f"{prefix}{verdict} ({listed})" if len(groups) > 1 else f"{prefix}{verdict}"
 
 
 def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interval]]:
@@ -252,20 +327,33 @@ def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interv
     return found
 
 
-READINGS = {"psg_average": "average", "psg_algorithm1": "Algorithm 1"}
+METHODS = {"psg_average": "average", "psg_algorithm1": "Algorithm 1"}
 
 
-def paper_claims(table: Table, benchmark: Path = BENCHMARK) -> list[Claim]:
-    """Every claim that can be measured, against the runs in the table; its cost against the benchmark."""
+def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark: Path = BENCHMARK) -> list[Claim]:
+    """Every claim of the paper about PSG-GAN, against the runs in the table; its cost against the benchmark.
+
+    modes: data set with modes that can be counted -> the table of its runs
+    """
 
     def each(measures: dict[str, str], region, how="difference", other="sngan", change=None, short=False):
         """One finding for each reading of PSG-GAN and each measure (name -> its words)."""
         findings = []
-        for system, label in READINGS.items():
+        for system, method in METHODS.items():
             for name, words in measures.items():
                 effect = table.compare(system, other, name, how)
                 effect = effect.map(change) if change else effect
-                findings.append(Finding(f"{label} ({words})", effect, region, short))
+                findings.append(Finding(method, words, effect, region, short))
+        return findings
+
+    def counted():
+        """More modes than the plain GAN's, on each set where they can be counted."""
+        findings = []
+        for dataset, counts in (modes or {}).items():
+            name = "modes_reached" if dataset == "stacked_mnist" else "modes_covered"
+            for system, method in METHODS.items():
+                if counts.seeds(system):
+                    findings.append(Finding(method, f"modes, {dataset}", counts.compare(system, "gan", name), (0, inf)))
         return findings
 
     def shown(name):
@@ -280,30 +368,38 @@ def paper_claims(table: Table, benchmark: Path = BENCHMARK) -> list[Claim]:
         return Interval(psg.mean / sngan.mean, psg.low / sngan.high, psg.high / sngan.low, psg.seeds)
 
     cost = seconds_per_epoch(benchmark)
-    short, run_share = table.epochs < PAPER_EPOCHS, lambda epochs: -epochs / max(table.epochs, 1)
+    gaps = {"gap": "L_D", "gap_halved": "L_D/2"}
+    short = table.epochs < LEAST_EPOCHS
     third = (1 / 3 - 0.05, 1 / 3 + 0.05)
     levels = {"pick_accuracy": "pick", "binary_accuracy": "threshold 1/2", "d_real": "mean D(x)"}
     return [
         Claim(
-            "The gap between the losses is about 40 % smaller than SNGAN's",
+            "The gap between its losses is smaller than SNGAN's",
             "abstract, 4.2",
-            "1 - ratio of |L_D - L_G| to SNGAN's, final; true from 20 % to 60 %",
+            "final |L_D - L_G| minus SNGAN's; true below 0",
             shown("gap"),
-            each({"gap": "L_D", "gap_halved": "L_D/2"}, (0.2, 0.6), "ratio", change=lambda ratio: 1 - ratio),
+            each(gaps, (-inf, 0)),
+        ),
+        Claim(
+            "The gap is smaller by about 40 %",
+            "abstract, 4.2",
+            "1 - final |L_D - L_G| / SNGAN's; true from 20 % to 60 %",
+            shown("gap"),
+            each(gaps, (0.2, 0.6), "reduction"),
         ),
         Claim(
             "Its losses converge earlier than SNGAN's (epoch 75 against 125)",
             "4.2, Fig. 3",
-            "how much earlier L_D stays in a band around its final level, share of the run; true above 0",
+            "how many epochs earlier L_D stays in a band around its final level; true above 0",
             shown("convergence of d_loss, band 10%"),
-            each(convergence("d_loss"), (0, inf), change=run_share, short=short),
+            each(convergence("d_loss"), (0, inf), change=lambda epochs: -epochs, short=short),
         ),
         Claim(
-            "Its accuracy converges earlier, by 10 % of the run",
+            "Its accuracy converges earlier, by 10 % of a run of 500 epochs",
             "4.3, Fig. 4",
-            "the same for the pick accuracy; true from 5 % to 15 %",
+            "the same for the pick accuracy; true from 25 to 75 epochs",
             shown("convergence of pick_accuracy, band 10%"),
-            each(convergence("pick_accuracy"), (0.05, 0.15), change=run_share, short=short),
+            each(convergence("pick_accuracy"), (25, 75), change=lambda epochs: -epochs, short=short),
         ),
         Claim(
             "Its accuracy settles near 0.33",
@@ -311,52 +407,69 @@ def paper_claims(table: Table, benchmark: Path = BENCHMARK) -> list[Claim]:
             "final level; true within 0.05 of 1/3",
             shown("pick_accuracy"),
             [
-                Finding(f"{label} ({words})", table.interval(system, name), third)
-                for system, label in READINGS.items()
+                Finding(method, words, table.interval(system, name), third)
+                for system, method in METHODS.items()
                 for name, words in levels.items()
             ],
         ),
         Claim(
             "Its losses run without large or sudden changes",
             "4.2, Fig. 3",
-            "ratio of the epoch-to-epoch oscillation to SNGAN's; true below 1",
+            "ratio of the epoch-to-epoch oscillation to SNGAN's; true below 1 for both losses",
             shown("oscillation_d"),
             each({"oscillation_d": "L_D", "oscillation_g": "L_G"}, (0, 1), "ratio"),
+            parts=True,
         ),
         Claim(
             "Its digits are better than SNGAN's",
             "abstract, 4.4, Fig. 5",
-            "FID of the mixture minus SNGAN's; true below 0",
+            "FID (shown) of the mixture minus SNGAN's, true below 0; coverage, precision, recall: true above 0",
             shown("fid"),
-            each({"fid": "FID"}, (-inf, 0)) + each({"coverage": "coverage", "precision": "precision"}, (0, inf)),
+            each({"fid": "FID"}, (-inf, 0))
+            + each({name: name for name in ("coverage", "precision", "recall")}, (0, inf)),
+            parts=True,
         ),
         Claim(
             "It overcomes mode collapse",
             "abstract, 3.2",
-            "divergence of the digits' shares minus the plain GAN's; true below 0",
-            shown("class_js"),
-            each({"class_js": "digits' shares"}, (-inf, 0), other="gan"),
+            "against the plain GAN: divergence of the digits' shares, true below 0; recall (shown) and counted modes, "
+            "true above 0",
+            shown("recall"),
+            each({"class_js": "digits' shares"}, (-inf, 0), other="gan")
+            + each({"recall": "recall"}, (0, inf), other="gan")
+            + counted(),
+            parts=True,
+        ),
+        Claim(
+            "It eases overfitting",
+            "abstract, 3.2",
+            "not at all: the records hold no answers of D to images that it was not trained on",
+            {},
+            [],
         ),
         Claim(
             "It needs no large extra computation as spectral norm does",
             "2, 3.1",
             "seconds per epoch in the benchmark (quartiles), ratio to SNGAN's; true below 1",
             next(iter(cost.values()), {}),
-            [Finding(f"average ({device})", ratio(each), (0, 1)) for device, each in cost.items()]
-            or [Finding("average (time)", Interval.of([]), (0, 1))],
+            [Finding("average", device, ratio(each), (0, 1)) for device, each in cost.items()]
+            or [Finding("average", "time", Interval.of([]), (0, 1))],
         ),
     ]
 
 
+# The first four divide PSG-GAN's whole effect into its parts.
 CONTRASTS = (
+    ("All together?", "psg_average", "gan"),
     ("Merely more fakes?", "gan_double_fakes", "gan"),
     ("Two generators, with as many fakes?", "psg_average", "gan_double_fakes"),
-    ("Two generators of half the width?", "psg_half_width", "gan"),
     ("Averaging rather than summing?", "psg_average", "psg_sum"),
+    ("Two generators of half the width, with as many fakes?", "psg_half_width", "gan_double_fakes"),
     ("Four generators rather than two?", "psg_4", "psg_average"),
     ("Algorithm 1 rather than the average loss?", "psg_algorithm1", "psg_average"),
     ("Algorithm 1 per batch rather than per triple?", "psg_algorithm1_batch", "psg_algorithm1"),
     ("D at rest when x wins?", "psg_algorithm1_fooled", "psg_algorithm1"),
+    ("Spectral norm instead?", "sngan", "gan"),
     ("SNGAN with the hinge loss?", "sngan_hinge", "sngan"),
 )
 CONTROLS = tuple(dict.fromkeys(s for _, *pair in CONTRASTS for s in pair if s not in MAIN))
@@ -371,44 +484,34 @@ def direction(effect: Interval) -> str:
     return "higher" if effect.low > 0 else "lower" if effect.high < 0 else "no clear difference"
 
 
-def tally(table: Table) -> dict[str, list[str]]:
-    """Verdict -> the claims that got it."""
-    found: dict[str, list[str]] = {}
-    for claim in paper_claims(table):
-        found.setdefault(claim.verdict.split(" (")[0], []).append(claim.text)
-    return found
-
-
-def discussion(table: Table, controls: Table | None = None) -> str:
+def discussion(table: Table, controls: Table | None = None, modes: dict[str, Table] | None = None) -> str:
     """The result in a few sentences (Markdown), to be read and cited together with the limits beside it.
 
-    controls: the table that the controls are compared in, where theirs is another number of epochs
+    controls: the table that the controls are compared in, where theirs is another number of epochs; modes: as above
     """
-    controls = controls or table
+    controls, found = controls or table, paper_claims(table, modes)
     counts = [len(table.seeds(system)) for system in MAIN if system in table.labels]
     seeds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    failed = sum(len(each) for each in table.diverged.values())
-    findings = [finding for claim in paper_claims(table) for finding in claim.findings]
+    failed = sum(len(table.diverged.get(system, ())) for system in MAIN)
     lines = [
-        f"After {table.epochs} epochs, over {seeds} seeds for each of the main methods ({failed} runs diverged):",
+        f"After {table.epochs} epochs, over {seeds} seeds for each of the main methods ({failed} runs diverged; "
+        "the cost is from the benchmark):",
         "",
     ]
-    lines += [f"- **{verdict}**: {'; '.join(texts)}." for verdict, texts in tally(table).items()]
+    lines += [f"- {claim.text}: **{claim.verdict}**." for claim in found]
+    lines += ["", f"What makes the difference, after {controls.epochs} epochs:", ""]
+    measures = {"distance": "distance to equilibrium", "fid": "FID", "recall": "recall"}
     for question, system, other in CONTRASTS[:4]:
-        effects = {
-            words: controls.compare(system, other, name)
-            for name, words in (("distance", "distance to equilibrium"), ("fid", "FID"))
-        }
-        lines.append(
-            f"- {question} After {controls.epochs} epochs, "
-            + ", ".join(f"{words}: {direction(each)} ({each})" for words, each in effects.items())
-            + "."
-        )
+        effects = {words: controls.compare(system, other, name) for name, words in measures.items()}
+        listed = ", ".join(f"{words}: {direction(each)} ({each})" for words, each in effects.items())
+        lines.append(f"- {question} {listed}.")
+    findings = [finding for claim in found for finding in claim.findings]
     judged = sum(finding.verdict in (HOLDS, FAILS) for finding in findings)
     lines += [
         "",
-        f"{judged} of {len(findings)} readings got a verdict. An interval misses its true value in 5 % of repetitions; "
-        "the readings share runs, so errors come together, and nothing is corrected for their number.",
+        f"{judged} of {len(findings)} readings got a verdict. An interval misses its true value in 5 % of repetitions, "
+        "if seeds vary as a normal distribution does; the readings share runs, so errors come together, and nothing is "
+        "corrected for their number.",
     ]
     return "\n".join(lines)
 
@@ -434,21 +537,26 @@ class Sheet:
         return "<table>" + line(self.header, "th") + "".join(line(row, "td") for row in self.rows) + "</table>"
 
 
-def claims_sheet(table: Table) -> Sheet:
-    """One row per claim: where, how measured, each method's number with its interval, the verdict."""
-    header = ["claim", "paper", "measured here"] + [table.labels.get(system, system) for system in MAIN] + ["verdict"]
+def claims_sheet(table: Table, modes: dict[str, Table] | None = None) -> Sheet:
+    """One row per claim: where, how measured, each method's mean and its seeds' numbers, the verdict."""
+    methods = [table.labels.get(system, system) for system in MAIN]
+    header = ["claim", "paper", "measured here", *methods, f"verdict after {table.epochs} epochs"]
     unknown = Interval.of([])
     rows = [
-        [c.text, c.source, c.how, *(c.shown.get(system, unknown) for system in MAIN), c.verdict]
-        for c in paper_claims(table)
+        [c.text, c.source, c.how, *(c.shown.get(system, unknown).by_seed() for system in MAIN), c.verdict]
+        for c in paper_claims(table, modes)
     ]
     return Sheet(header, rows)
 
 
-def findings_sheet(table: Table) -> Sheet:
+def findings_sheet(table: Table, modes: dict[str, Table] | None = None) -> Sheet:
     """One row per reading of each claim: the effect with its interval, and the verdict."""
-    rows = [[c.text, f.reading, f.effect, f.effect.seeds, f.verdict] for c in paper_claims(table) for f in c.findings]
-    return Sheet(["claim", "reading", "effect", "seeds", "verdict"], rows)
+    rows = [
+        [claim.text, f"{f.method} ({f.reading})", f.effect, f.effect.seeds, f.verdict]
+        for claim in paper_claims(table, modes)
+        for f in claim.findings
+    ]
+    return Sheet(["claim", "reading", "effect", "seeds (cost: rounds)", "verdict"], rows)
 
 
 def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
@@ -482,7 +590,7 @@ def runs_sheet(runs: dict[str, list[records.Record]], table: Table) -> Sheet:
     """One row per system: which runs there are, how they ended, and where they were made."""
     rows = []
     for system, each in runs.items():
-        made = sorted({f"{run.provenance['device']}, torch {run.provenance['torch']}" for run in each})
+        made = sorted({describe_origin(run) for run in each})
         counted = [
             sum(table.value(system, seed, event) for seed in table.seeds(system)) for event in ("collapsed", "won")
         ]
@@ -492,10 +600,18 @@ def runs_sheet(runs: dict[str, list[records.Record]], table: Table) -> Sheet:
                 ", ".join(f"{run.seed} ({len(run.history)})" for run in each),
                 len(table.diverged[system]),
                 *(f"{number:.0f}" for number in counted),
+                sum(map(one_digit_generators, each)),
                 "; ".join(made),
             ]
         )
-    return Sheet(["system", "seeds (epochs)", "diverged", "collapsed", "D has won", "made on"], rows)
+    header = ["system", "seeds (epochs)", "diverged", "collapsed", "D has won", "generators of one digit", "made"]
+    return Sheet(header, rows)
+
+
+def describe_origin(run: records.Record) -> str:
+    """Where a run was made, when, and from which state of the code."""
+    made = run.provenance
+    return f"{made['date']}, revision {made['revision'][:7]}, {made['device']}, torch {made['torch']}"
 
 
 def demonstration(image_set, epochs: int = 3, seeds: int = 2) -> dict[str, list[records.Record]]:

@@ -56,8 +56,11 @@ def convergence_epoch(curve: np.ndarray, band: float = 0.1, window: int = 5, fin
 
     The final level is the mean over the last ``final_share`` of the epochs; ``band`` is a share of the distance between
     the curve's largest and smallest smoothed value. The paper names no rule, and the answer depends on all three: show
-    it for several bands. A curve that never settles gets a late epoch, one that leaves the band at the end gets None.
+    it for several bands. A curve that never settles gets a late epoch; one that leaves the band at the end, or is not
+    finite, gets None.
     """
+    if not np.isfinite(curve).all():
+        return None
     smoothed = smooth(np.asarray(curve, dtype=float), window)
     level = smoothed[-max(round(len(smoothed) * final_share), 1) :].mean()
     outside = np.abs(smoothed - level) > band * np.ptp(smoothed)

@@ -1,8 +1,8 @@
 """How good and how varied generated images are, measured on the features of `helpers/classifier.py`.
 
-`quality(samples, real, classifier)` gives every number in one call, `floor(...)` the same numbers for
-real against real images, which no generator can be expected to beat. Mode coverage for points in the plane
-and for stacked MNIST stands at the end. Logarithms are natural: divergences and entropies are in nats.
+`quality(samples, real, classifier)` gives every number in one call. Mode coverage for points in the plane and for
+stacked MNIST stands at the end. Logarithms are natural: divergences and entropies are in nats. What real images score,
+which no generator can be expected to beat, `python -m helpers.records --floor` measures.
 """
 
 import math
@@ -188,27 +188,6 @@ def quality(samples: Tensor, real: Tensor, classifier) -> dict[str, float]:
     same N wherever numbers are compared. Raises ValueError for samples that are not finite.
     """
     return compare(embed(samples, classifier), embed(real, classifier))
-
-
-def two_real_sets(images: Tensor, count: int = 10_000, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two disjoint random sets of `count` images each: the first to compare with, the second for the `floor`.
-
-    Random, because MNIST's files are ordered by writer: its first 10,000 images differ measurably from the next.
-    """
-    if 2 * count > len(images):
-        raise ValueError(f"Two disjoint sets of {count} need {2 * count} images; there are {len(images)}.")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
-    return images[order[:count]], images[order[count : 2 * count]]
-
-
-def floor(real: Tensor, other_real: Tensor, classifier) -> dict[str, float]:
-    """`quality` of real images against other real images: what a perfect generator would score.
-
-    Take both from `two_real_sets`. Raises ValueError where the two are the same set.
-    """
-    if real.shape == other_real.shape and torch.equal(real, other_real):
-        raise ValueError("The floor needs two different sets of real images, such as test and training images.")
-    return quality(real, other_real, classifier)
 
 
 def mode_coverage(points: Tensor, centres: Tensor, std: float) -> dict[str, float]:

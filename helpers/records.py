@@ -3,6 +3,7 @@
 A run's folder is ``data/runs/<data set>/<system>/seed<n>``: ``record.json`` (history, settings, provenance, quality),
 ``grids.npz`` (samples of fixed latents) and, for seed 0, ``weights.safetensors`` (the generators). While a run is under
 way it holds ``checkpoint.pt`` instead; a record is written last and whole, so that what can be read is complete.
+``data/runs/<data set>/floor.json`` holds what real images score, the best that any generator can hope for.
 """
 
 import argparse
@@ -75,13 +76,7 @@ def read_record(folder: Path) -> Record:
     """Read one run's folder; raises RecordError where anything is missing, damaged or does not fit together."""
     path = Path(folder) / "record.json"
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-        body = {key: value for key, value in content.items() if key != "sha256"}
-        if content["sha256"] != _digest(_to_json(body)):
-            raise RecordError(f"{path} is damaged: its checksum does not match")
-        if content["format"] != FORMAT:
-            raise RecordError(f"{path} has format {content['format']}, this program reads {FORMAT}")
+        content = _unsealed(path)
         history = History.from_dict(content["history"])
         for name, digest in content["files"].items():
             if _digest((path.parent / name).read_bytes()) != digest:
@@ -92,6 +87,26 @@ def read_record(folder: Path) -> Record:
         raise RecordError(f"{path.parent} cannot be read as a record ({error!r}); record it again") from error
     quality = {int(epoch): numbers for epoch, numbers in content["quality"].items()}
     return Record(path.parent, history, content["provenance"], quality)
+
+
+def read_floor(dataset: str, runs: Path = RUNS) -> dict[str, float]:
+    """The quality numbers of real images against other real images, or nothing where they were not measured."""
+    path = Path(runs) / dataset / "floor.json"
+    try:
+        return _unsealed(path)["quality"] if path.exists() else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} cannot be read ({error!r}); measure it again with --floor") from error
+
+
+def _unsealed(path: Path) -> dict:
+    """The content of a file that ``_seal`` made; RecordError if it was changed or has another format."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    body = {key: value for key, value in content.items() if key != "sha256"}
+    if content["sha256"] != _digest(_to_json(body)):
+        raise RecordError(f"{path} is damaged: its checksum does not match")
+    if content["format"] != FORMAT:
+        raise RecordError(f"{path} has format {content['format']}, this program reads {FORMAT}")
+    return content
 
 
 def load_runs(system: str, dataset: str = "mnist", least_epochs: int = 1, runs: Path = RUNS) -> list[Record]:
@@ -225,9 +240,32 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
             "history": trainer.history.to_dict(),
         }
     )
+    write_atomically(folder / "record.json", _seal(body))
+
+
+def _seal(body: dict) -> bytes:
+    """A JSON object with a checksum of itself in it."""
     body = json.loads(_to_json(body))
-    text = json.dumps(body | {"sha256": _digest(_to_json(body))}, separators=(",", ":"), allow_nan=False)
-    write_atomically(folder / "record.json", text.encode())
+    return json.dumps(body | {"sha256": _digest(_to_json(body))}, separators=(",", ":"), allow_nan=False).encode()
+
+
+def record_floor(dataset: str, runs: Path = RUNS, device: str = "cpu", seed: int = 0) -> Path:
+    """Measure real training images as if a generator had drawn them, and write that beside the data set's runs."""
+    images = load_dataset(dataset, device)
+    judge = _Judge(dataset, images)
+    if judge.measure is None:
+        raise RecordError(f"{dataset} is not measured, or is not the real thing here: {images.notice or 'no measure'}")
+    order = torch.randperm(len(images.images), generator=torch.Generator().manual_seed(seed))
+    chosen = images.images[order[: judge.count].to(images.images.device)]
+    provenance = describe_environment(device) | {
+        "command": f"python -m helpers.records --dataset {dataset} --floor --device {device}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    numbers = {key: _nine_digits(value) for key, value in judge.measure(chosen).items()}
+    path = Path(runs) / dataset / "floor.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, _seal({"format": FORMAT, "provenance": provenance, "quality": numbers}))
+    return path
 
 
 def _kept_grids(history: History) -> dict[int, np.ndarray]:
@@ -357,9 +395,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
+    parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
+    if chosen.floor:
+        print(f"written: {record_floor(chosen.dataset, chosen.runs, chosen.device)}")
+        return
     for seed in chosen.seeds:
         for system in chosen.systems:
             command = (

@@ -90,6 +90,7 @@ def test_convergence_epoch_where_there_is_none():
     assert metrics.convergence_epoch(np.full(50, 2.0)) == 1
     rising = np.concatenate([np.zeros(99), [10.0]])
     assert metrics.convergence_epoch(rising, window=1) is None
+    assert metrics.convergence_epoch(np.r_[np.full(49, 2.0), np.nan]) is None  # a run that ended in NaN
 
 
 def test_final_level():

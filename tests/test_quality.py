@@ -238,24 +238,6 @@ def test_bad_images_are_named(samples, words, classifier):
         q.quality(samples, images(20, 6), classifier)
 
 
-def test_a_floor_from_the_same_images_twice_is_refused(classifier):
-    with pytest.raises(ValueError, match="different sets"):
-        q.floor(images(20, 7), images(20, 7), classifier)
-    assert q.floor(images(20, 7), images(20, 8), classifier)["fid"] > 0
-
-
-def test_two_real_sets_are_disjoint_random_and_repeatable():
-    numbered = torch.arange(50.0).view(-1, 1, 1, 1)
-    first, second = q.two_real_sets(numbered, count=20, seed=1)
-    assert len(first) == len(second) == 20
-    assert len(set(first.flatten().tolist()) | set(second.flatten().tolist())) == 40
-    assert not torch.equal(first, numbered[:20])
-    assert torch.equal(first, q.two_real_sets(numbered, count=20, seed=1)[0])
-    assert not torch.equal(first, q.two_real_sets(numbered, count=20, seed=2)[0])
-    with pytest.raises(ValueError, match="need 60 images; there are 50"):
-        q.two_real_sets(numbered, count=30)
-
-
 # --- Known modes
 
 

@@ -15,6 +15,7 @@ import torch
 
 from helpers import records
 from helpers.checkpoints import CheckpointError
+from helpers.data import ImageSet
 from helpers.history import History
 from helpers.networks import Discriminator, Generator
 from helpers.records import RecordError, load_runs, read_record, record
@@ -219,6 +220,30 @@ def test_the_command_line_records_and_reports(tmp_path, capsys):
     records.main(arguments)
     assert "GAN, seed 3: 1 epochs, complete" in capsys.readouterr().out
     assert load_runs("gan", "ring", runs=tmp_path)[0].seed == 3
+
+
+def test_real_images_score_what_no_generator_can_beat(tmp_path, capsys):
+    assert records.read_floor("ring", tmp_path) == {}
+    records.main(["--dataset", "ring", "--floor", "--runs", str(tmp_path)])
+    path = tmp_path / "ring" / "floor.json"
+    assert str(path) in capsys.readouterr().out
+    floor = records.read_floor("ring", tmp_path)
+    assert floor["modes_covered"] == 8 and floor["high_quality"] > 0.9
+    assert "--floor" in json.loads(path.read_text())["provenance"]["command"]
+    path.write_text(path.read_text().replace('"modes_covered":8', '"modes_covered":7'))
+    with pytest.raises(RecordError, match="checksum"):
+        records.read_floor("ring", tmp_path)
+    path.write_text("{")
+    with pytest.raises(RecordError, match="measure it again"):
+        records.read_floor("ring", tmp_path)
+
+
+def test_images_that_only_stand_in_give_no_floor(tmp_path, monkeypatch):
+    digits = ImageSet("mnist", torch.zeros(20, 1, 28, 28), torch.zeros(20, dtype=torch.int64), "a stand-in")
+    monkeypatch.setattr(records, "load_dataset", lambda *_: digits)
+    with pytest.raises(RecordError, match="a stand-in"):
+        records.record_floor("mnist", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_kept_records_can_all_be_read():
