@@ -192,9 +192,9 @@ class Table:
     def interval(self, system: str, name: str) -> Interval:
         return Interval.of([self.value(system, seed, name) for seed in self.seeds(system)])
 
-    def describe(self, *names: str) -> str:
-        """Every system with its numbers in words, for a figure's alternative text."""
-        systems = [system for system in self.labels if self.seeds(system)]
+    def describe(self, *names: str, systems=None) -> str:
+        """These systems (by default all) with their numbers in words, for a figure's alternative text."""
+        systems = [system for system in systems or self.labels if self.seeds(system)]
         return "; ".join(
             f"{self.labels[s]} {', '.join(str(self.interval(s, name)) for name in names)}" for s in systems
         )

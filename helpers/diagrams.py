@@ -91,35 +91,47 @@ def algorithm1(title: str) -> Figure:
     return fig
 
 
-def intervals(groups: dict, measure: str, ax=None, title: str | None = None) -> Figure:
-    """Means with their 95 % intervals, one row each; a hollow mark without a bar is a single seed.
+def intervals(groups: dict, measure: str, ax=None, title: str | None = None, floor: float | None = None) -> Figure:
+    """Means with their 95 % intervals and a thin mark for every seed, one row each; a hollow mark is a single seed.
 
-    groups: name -> an object with mean, low and high (``claims.Interval``); rows whose mean is NaN stay empty
+    The axis spans the seeds: of a wide interval, as three seeds may give, it shows what fits.
+    groups: name -> an object with mean, low, high and values (``claims.Interval``); rows whose mean is NaN stay empty
+    floor: what real images score, a dashed line
     """
     fig, ax = new_figure(width=6, height=1.2 + 0.3 * len(groups)) if ax is None else (ax.figure, ax)
     known = {name: each.mean for name, each in groups.items() if not isnan(each.mean)}
     for index, each in enumerate(groups.values()):
-        alone = isnan(each.low)
-        ax.plot([each.low, each.high], [index, index], **line_style(index))
         colour = COLOURS[index % len(COLOURS)]
-        ax.plot(each.mean, index, "o", color=colour, markerfacecolor="white" if alone else colour)
+        ax.plot(each.values, [index] * len(each.values), "|", color=colour, alpha=0.6, markersize=9)
+        ax.plot(each.mean, index, "o", color=colour, markerfacecolor="white" if isnan(each.low) else colour)
+    if floor is not None:
+        ax.axvline(floor, color="black", linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
+        measure += f" (dashed, real: {floor:.2g})"
+    limits = ax.get_xlim()
+    for index, each in enumerate(groups.values()):
+        ax.plot([each.low, each.high], [index, index], **line_style(index))
     title = title or (f"Lowest mean: {min(known, key=known.get)}" if known else "Not measured")
-    ax.set(title=title, xlabel=measure, yticks=range(len(groups)), yticklabels=list(groups))
+    ax.set(title=title, xlabel=measure, xlim=limits, yticks=range(len(groups)), yticklabels=list(groups))
     ax.locator_params(axis="x", nbins=4)
     ax.set_ylim(len(groups) - 0.5, -0.5)
     return fig
 
 
 def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> Figure:
-    """One mark per name at the means of two measures, with the 95 % interval of the second as a bar.
+    """One mark per name at the means of two measures, with the 95 % interval of the second as a bar and its seeds as
+    thin marks; the axis spans the seeds.
 
-    across, up: name -> an object with mean, low and high (``claims.Interval``)
+    across, up: name -> an object with mean, low, high and values (``claims.Interval``)
     """
     fig, ax = new_figure(width=8, height=4.2)
     for index, (name, x) in enumerate(across.items()):
         colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
         ax.plot(x.mean, up[name].mean, mark, color=colour, markersize=8, label=name)
-        ax.vlines(x.mean, up[name].low, up[name].high, color=colour, linewidth=1)
+        ax.plot([x.mean] * len(up[name].values), up[name].values, "_", color=colour, alpha=0.6, markersize=9)
+    limits = ax.get_ylim()
+    for index, (name, x) in enumerate(across.items()):
+        ax.vlines(x.mean, up[name].low, up[name].high, color=COLOURS[index % len(COLOURS)], linewidth=1)
+    ax.set_ylim(limits)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import figures
+from helpers import diagrams, figures
+from helpers.claims import Interval
 from helpers.history import History
 from helpers.networks import Discriminator
 from helpers.objectives import GAN, WGAN
@@ -139,3 +140,13 @@ def test_figures_stay_out_of_pyplot():
     before = matplotlib.pyplot.get_fignums()
     figures.loss_curves(history_of(), "t")
     assert matplotlib.pyplot.get_fignums() == before
+
+
+def test_interval_axes_span_the_seeds_and_the_floor_and_not_the_interval():
+    groups = {"a": Interval.of([1.0, 2.0, 9.0]), "b": Interval.of([3.0]), "c": Interval.of([])}
+    ax = diagrams.intervals(groups, "FID", floor=0.5).axes[0]
+    low, high = ax.get_xlim()
+    assert groups["a"].low < low < 0.5 and 9 < high < groups["a"].high
+    assert ax.get_title() == "Lowest mean: b" and "0.5" in ax.get_xlabel()
+    drawn = [x for line in ax.lines if line.get_marker() == "|" for x in line.get_xdata()]
+    assert drawn == [1, 2, 9, 3]  # every seed is there
