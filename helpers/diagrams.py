@@ -95,7 +95,7 @@ def intervals(groups: dict, measure: str, ax=None, title: str | None = None, flo
     """Means with their 95 % intervals and a thin mark for every seed, one row each; a hollow mark is a single seed.
 
     The axis spans the seeds: of a wide interval, as three seeds may give, it shows what fits.
-    groups: name -> an object with mean, low, high and values (``claims.Interval``); rows whose mean is NaN stay empty
+    groups: name -> an object with mean, low, high, values (``comparison.Interval``); rows whose mean is NaN stay empty
     floor: what real images score, a dashed line
     """
     fig, ax = new_figure(width=6, height=1.2 + 0.3 * len(groups)) if ax is None else (ax.figure, ax)
@@ -121,7 +121,7 @@ def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> F
     """One mark per name at the means of two measures, with the 95 % interval of the second as a bar and its seeds as
     thin marks; the axis spans the seeds.
 
-    across, up: name -> an object with mean, low, high and values (``claims.Interval``)
+    across, up: name -> an object with mean, low, high and values (``comparison.Interval``)
     """
     fig, ax = new_figure(width=8, height=4.2)
     for index, (name, x) in enumerate(across.items()):

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import claims, records
-from helpers.claims import DEPENDS, FAILS, HOLDS, NO_SEEDS, NOT_MEASURED, OPEN, TOO_SHORT, Claim, Finding, Interval
+from helpers import claims, comparison, records
+from helpers.claims import DEPENDS, FAILS, HOLDS, NO_SEEDS, NOT_MEASURED, OPEN, TOO_SHORT, Claim, Finding
+from helpers.comparison import Interval
 from helpers.history import History
 from helpers.systems import SYSTEMS
 
@@ -37,7 +38,7 @@ def make_record(system, seed, epochs=20, d_loss=1.2, g_loss=0.9, pick=None, fid=
     return records.Record(None, history, provenance, quality)
 
 
-def make_runs(systems=claims.MAIN, seeds=(0, 1, 2), **options):
+def make_runs(systems=comparison.MAIN, seeds=(0, 1, 2), **options):
     return {system: [make_record(system, seed, **options) for seed in seeds] for system in systems}
 
 
@@ -61,7 +62,7 @@ def test_a_changed_record_changes_the_table_the_verdict_and_the_discussion(tmp_p
             write(record, tmp_path, system)
 
     def everything():
-        table = claims.tabulate(claims.read_all(runs=tmp_path), 20)
+        table = comparison.tabulate(comparison.read_all(runs=tmp_path), 20)
         return repr(claims.claims_sheet(table)), repr(claims.findings_sheet(table)), claims.discussion(table)
 
     before = everything()
@@ -81,12 +82,12 @@ def test_a_damaged_record_is_named_and_left_out(tmp_path):
     path = tmp_path / "mnist" / "gan" / "seed1" / "record.json"
     path.write_text(path.read_text().replace('"seconds"', '"sekonds"', 1))
     with pytest.warns(UserWarning, match="seed1"):
-        runs = claims.read_all(runs=tmp_path)
+        runs = comparison.read_all(runs=tmp_path)
     assert [run.seed for run in runs["gan"]] == [0, 2]
 
 
 def test_without_records_nothing_is_found(tmp_path):
-    assert claims.read_all(runs=tmp_path) == {} and claims.common_epochs({}) == 0
+    assert comparison.read_all(runs=tmp_path) == {} and comparison.common_epochs({}) == 0
 
 
 def test_coverage_is_counted_from_the_records():
@@ -96,7 +97,7 @@ def test_coverage_is_counted_from_the_records():
             run.quality[20]["mixture"] = {"modes_covered": reached, "high_quality": 0.5, "kl": 0.25}
     stacked = {"gan": [make_record("gan", 0)]}
     stacked["gan"][0].quality[20]["mixture"] = {"modes_reached": 700.0, "kl": 1.0}
-    sheet = claims.coverage_sheet({"ring": runs, "stacked_mnist": stacked}, {"ring": 8, "stacked_mnist": 1000})
+    sheet = comparison.coverage_sheet({"ring": runs, "stacked_mnist": stacked}, {"ring": 8, "stacked_mnist": 1000})
     assert [row[:4] for row in sheet.rows] == [
         ["ring", "GAN", 2, 20],
         ["ring", "PSG-GAN, K = 4", 2, 20],
@@ -112,16 +113,16 @@ def test_coverage_is_counted_from_the_records():
 def test_common_epochs_is_what_enough_runs_of_each_method_have():
     runs = make_runs(epochs=20)
     runs["sngan"][0] = make_record("sngan", 0, epochs=200)
-    assert claims.common_epochs(runs) == 20
-    assert claims.common_epochs({"sngan": runs["sngan"]}, seeds=1) == 200
+    assert comparison.common_epochs(runs) == 20
+    assert comparison.common_epochs({"sngan": runs["sngan"]}, seeds=1) == 200
     runs["psg_average"] = [make_record("psg_average", 0, epochs=5)]
-    assert claims.common_epochs(runs) == 5  # the only run there is decides
+    assert comparison.common_epochs(runs) == 5  # the only run there is decides
 
 
 def test_longer_runs_count_as_they_stood_at_the_common_epoch():
     short, long = make_record("gan", 0, epochs=20), make_record("gan", 0, epochs=200)
-    assert claims.measure(short, 20) == claims.measure(long, 20)
-    assert claims.measure(long, 200)["final_d_loss"] < claims.measure(long, 20)["final_d_loss"]
+    assert comparison.measure(short, 20) == comparison.measure(long, 20)
+    assert comparison.measure(long, 200)["final_d_loss"] < comparison.measure(long, 20)["final_d_loss"]
 
 
 def test_short_runs_are_left_out_and_diverged_ones_counted():
@@ -130,30 +131,32 @@ def test_short_runs_are_left_out_and_diverged_ones_counted():
     runs["gan"][3] = make_record("gan", 3, epochs=7)
     collapse = {"kind": "collapsed", "epoch": 4, "message": ""}
     runs["sngan"][1] = make_record("sngan", 1, events=[collapse])
-    table = claims.tabulate(runs, 20)
+    table = comparison.tabulate(runs, 20)
     assert table.seeds("gan") == [0, 1] and table.diverged["gan"] == [2]
-    row = next(row for row in claims.runs_sheet(runs, table).rows if row[0] == "GAN")
+    row = next(row for row in comparison.runs_sheet(runs, table).rows if row[0] == "GAN")
     assert row[2] == 1
-    row = next(row for row in claims.runs_sheet(runs, table).rows if row[0] == "SNGAN")
+    row = next(row for row in comparison.runs_sheet(runs, table).rows if row[0] == "SNGAN")
     assert row[2:4] == [0, "1"]
     assert "(1 runs diverged;" in claims.discussion(table)
-    assert set(claims.curves(runs, 15)) == {names.label for names in map(SYSTEMS.get, claims.MAIN)}
-    assert len(claims.curves(runs, 15)["GAN"]) == 2  # neither the short run nor the one that ended in NaN just then
+    assert set(comparison.curves(runs, 15)) == {names.label for names in map(SYSTEMS.get, comparison.MAIN)}
+    assert len(comparison.curves(runs, 15)["GAN"]) == 2  # neither the short run nor the one that ended in NaN just then
 
 
 def test_quality_belongs_to_one_epoch_that_all_compared_runs_have():
     runs = make_runs(["gan", "sngan"], epochs=20)
     runs["gan"][1].quality[10]["mixture"] = {"fid": 77.0}
-    assert claims.tabulate(runs, 20).value("gan", 1, "fid") == 30.0
-    table = claims.tabulate(runs, 19)
+    assert comparison.tabulate(runs, 20).value("gan", 1, "fid") == 30.0
+    table = comparison.tabulate(runs, 19)
     assert table.judged == 10 and table.value("gan", 1, "fid") == 77.0  # the last with quality up to there
     del runs["sngan"][0].quality[20]
-    table = claims.tabulate(runs, 20)
+    table = comparison.tabulate(runs, 20)
     assert table.judged == 10 and table.value("gan", 1, "fid") == 77.0  # no comparison of epochs 20 and 10
     for run in runs["gan"]:
         for epoch in (1, 2, 5, 10):
             del run.quality[epoch]
-    assert claims.tabulate(runs, 20).judged == 0 and math.isnan(claims.tabulate(runs, 20).value("gan", 1, "fid"))
+    assert comparison.tabulate(runs, 20).judged == 0 and math.isnan(
+        comparison.tabulate(runs, 20).value("gan", 1, "fid")
+    )
 
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
@@ -161,7 +164,7 @@ def test_quality_belongs_to_one_epoch_that_all_compared_runs_have():
 
 def test_differences_are_paired_by_seed():
     runs = make_runs(["gan", "sngan"], seeds=(0, 1, 2))
-    table = claims.tabulate(runs, 20)
+    table = comparison.tabulate(runs, 20)
     effect = table.compare("sngan", "gan", "fid")  # the same shift in both, so that pairing takes it away
     assert effect.mean == pytest.approx(-5) and effect.high - effect.low < 1e-9 < table.interval("gan", "fid").high - 30
     del table.numbers["gan"][0]
@@ -169,7 +172,7 @@ def test_differences_are_paired_by_seed():
 
 
 def test_ratio_is_taken_by_logarithms():
-    table = claims.Table(1, {}, {"a": {0: {"x": 1.0}, 1: {"x": 4.0}}, "b": {0: {"x": 2.0}, 1: {"x": 2.0}}})
+    table = comparison.Table(1, {}, {"a": {0: {"x": 1.0}, 1: {"x": 4.0}}, "b": {0: {"x": 2.0}, 1: {"x": 2.0}}})
     assert table.compare("a", "b", "x", "ratio").mean == pytest.approx(1.0)  # half and double
     half = 12.706 * math.log(4) / math.sqrt(2) / math.sqrt(2)  # t of 1 degree of freedom; ln 1/2 and ln 2
     assert table.compare("a", "b", "x", "ratio").high == pytest.approx(math.exp(half), rel=1e-3)
@@ -248,7 +251,7 @@ def test_a_gap_that_depends_on_the_convention_is_called_so():
         runs["sngan"][seed] = make_record("sngan", seed, d_loss=1.2, g_loss=0.9)
         for system in ("psg_average", "psg_algorithm1"):
             runs[system][seed] = make_record(system, seed, d_loss=1.2, g_loss=1.02)
-    table = claims.tabulate(runs, 20)
+    table = comparison.tabulate(runs, 20)
     assert table.interval("sngan", "gap_halved").mean == pytest.approx(0.3, abs=0.03)
     for words in ("smaller than", "40 %"):
         gap = find(table, words)
@@ -259,7 +262,7 @@ def test_a_gap_that_depends_on_the_convention_is_called_so():
 
 def test_a_gap_that_crosses_zero_still_has_a_reduction():
     numbers = {"a": {0: {"x": 0.0}, 1: {"x": 0.1}}, "b": {0: {"x": 0.5}, 1: {"x": 0.5}}}
-    effect = claims.Table(1, {}, numbers).compare("a", "b", "x", "reduction")
+    effect = comparison.Table(1, {}, numbers).compare("a", "b", "x", "reduction")
     assert effect.seeds == 2 and effect.mean == pytest.approx(0.9)
     assert effect.by_seed() == "0.9 (1, 0.8)" and Interval.of([]).by_seed() == "—"
 
@@ -275,9 +278,9 @@ def falling_until(epoch, epochs, column="d_loss"):
 
 def test_convergence_needs_runs_as_long_as_the_paper_s():
     for epochs in (50, 159):
-        assert find(claims.tabulate(make_runs(epochs=epochs), epochs), "losses converge").verdict == TOO_SHORT
+        assert find(comparison.tabulate(make_runs(epochs=epochs), epochs), "losses converge").verdict == TOO_SHORT
     runs = make_runs(epochs=200) | {"sngan": falling_until(150, 200)}  # the others are done at 10
-    claim = find(claims.tabulate(runs, 200), "losses converge")
+    claim = find(comparison.tabulate(runs, 200), "losses converge")
     assert claim.verdict == HOLDS
     effects = {f.reading: f.effect.mean for f in claim.findings if f.method == "average"}
     assert effects["band 5%"] > effects["band 20%"]
@@ -291,13 +294,13 @@ def test_the_paper_s_own_curves_would_hold_at_any_length_that_is_judged(epochs):
             for record, course in zip(runs[system], falling_until(at, epochs, column), strict=True):
                 for row, falling in zip(record.history.rows, course.history.rows, strict=True):
                     row[column] = falling[column]
-    table = claims.tabulate(runs, epochs)
+    table = comparison.tabulate(runs, epochs)
     assert find(table, "losses converge").verdict == HOLDS
     assert find(table, "accuracy converges").verdict == HOLDS
 
 
 def test_pick_accuracy_at_one_third_holds_and_the_threshold_accuracy_does_not():
-    claim = find(claims.tabulate(make_runs(), 20), "0.33")
+    claim = find(comparison.tabulate(make_runs(), 20), "0.33")
     verdicts = {finding.reading: finding.verdict for finding in claim.findings}
     assert verdicts["pick"] == HOLDS
     assert verdicts["threshold 1/2"] == FAILS  # 0.65 in these runs
@@ -308,11 +311,11 @@ def test_better_digits_must_be_better_in_every_way():
     runs = make_runs()
     for record in runs["psg_average"]:
         record.quality[20]["mixture"] |= {"coverage": 0.8, "precision": 0.9, "recall": 0.1}
-    claim = find(claims.tabulate(runs, 20), "digits are better")
+    claim = find(comparison.tabulate(runs, 20), "digits are better")
     assert claim.verdicts["average"] == FAILS and "recall" in claim.verdict
     for record in runs["psg_average"]:
         record.quality[20]["mixture"] |= {"recall": 0.7 + record.seed / 100}
-    assert find(claims.tabulate(runs, 20), "digits are better").verdicts["average"] == HOLDS
+    assert find(comparison.tabulate(runs, 20), "digits are better").verdicts["average"] == HOLDS
 
 
 def test_modes_that_can_be_counted_decide_about_mode_collapse():
@@ -324,7 +327,7 @@ def test_modes_that_can_be_counted_decide_about_mode_collapse():
             record.quality[20]["mixture"] = {"modes_covered": modes + record.seed}
 
     def verdict():
-        table, counted = claims.tabulate(runs, 20), {"ring": claims.tabulate(ring, 20)}
+        table, counted = comparison.tabulate(runs, 20), {"ring": comparison.tabulate(ring, 20)}
         (claim,) = (c for c in claims.paper_claims(table, counted) if "mode collapse" in c.text)
         return claim.verdicts["average"]
 
@@ -338,14 +341,14 @@ def test_a_generator_that_draws_one_digit_is_counted_though_the_mixture_looks_we
     record = make_record("psg_average", 1)
     equal, ones = {f"share_{digit}": 0.1 for digit in range(10)}, {f"share_{digit}": 0.0 for digit in range(10)}
     record.quality[20] = {"mixture": equal, "generator 1": equal, "generator 2": ones | {"share_1": 1.0}}
-    assert claims.one_digit_generators(record) == 1
+    assert comparison.one_digit_generators(record) == 1
     runs = {"psg_average": [record]}
-    sheet = claims.runs_sheet(runs, claims.tabulate(runs, 20))
+    sheet = comparison.runs_sheet(runs, comparison.tabulate(runs, 20))
     assert dict(zip(sheet.header, sheet.rows[0], strict=True))["generators of one digit"] == 1
     single = make_record("gan", 1)
-    assert claims.one_digit_generators(single) == 0
+    assert comparison.one_digit_generators(single) == 0
     single.quality[20] = {"mixture": ones | {"share_1": 1.0}}
-    assert claims.one_digit_generators(single) == 1
+    assert comparison.one_digit_generators(single) == 1
 
 
 def test_cost_is_judged_by_the_benchmark(tmp_path):
@@ -353,31 +356,31 @@ def test_cost_is_judged_by_the_benchmark(tmp_path):
     measures = [{"name": name, "value": v, "low": v - 0.1, "high": v + 0.1} for name, v in names.items()]
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"cpu": {"measures": measures, "settings": {"rounds": 9}}}))
-    claim = next(c for c in claims.paper_claims(claims.Table(1), None, results) if "computation" in c.text)
+    claim = next(c for c in claims.paper_claims(comparison.Table(1), None, results) if "computation" in c.text)
     assert claim.verdict == FAILS and claim.findings[0].effect == Interval(1.2, 5.9 / 5.1, 6.1 / 4.9, 9)
     assert claim.shown["psg_average"].mean == 6
-    (claim,) = (c for c in claims.paper_claims(claims.Table(1), None, tmp_path / "none") if "computation" in c.text)
+    (claim,) = (c for c in claims.paper_claims(comparison.Table(1), None, tmp_path / "none") if "computation" in c.text)
     assert claim.verdict == NOT_MEASURED
 
 
 def test_a_diverged_run_shortens_no_comparison_and_counts_as_long_as_it_lived():
     runs = make_runs(["gan", "sngan"], seeds=(0, 1, 2))
     runs["gan"][1] = make_record("gan", 1, epochs=7, status="diverged")
-    assert claims.common_epochs(runs) == 20
-    table = claims.tabulate(runs, 20)
+    assert comparison.common_epochs(runs) == 20
+    table = comparison.tabulate(runs, 20)
     assert table.diverged["gan"] == [1] and table.seeds("gan") == [0, 2]
-    assert claims.tabulate(runs, 5).seeds("gan") == [0, 1, 2]  # then it was still well
+    assert comparison.tabulate(runs, 5).seeds("gan") == [0, 1, 2]  # then it was still well
 
 
 def test_two_that_never_settle_are_not_told_apart():
     numbers = {"a": {0: {"convergence x": 21.0}}, "b": {0: {"convergence x": 21.0}, 1: {"convergence x": 9.0}}}
-    table = claims.Table(20, {}, numbers | {"c": {1: {"convergence x": 21.0}}})
+    table = comparison.Table(20, {}, numbers | {"c": {1: {"convergence x": 21.0}}})
     assert table.compare("a", "b", "convergence x").seeds == 0
     assert table.compare("c", "b", "convergence x").mean == 12  # one that settled is earlier than one that did not
 
 
 def test_two_seeds_give_no_verdict_and_missing_systems_are_said(tmp_path):
-    table = claims.tabulate(make_runs(["gan", "sngan", "psg_average"], seeds=(0, 1)), 20)
+    table = comparison.tabulate(make_runs(["gan", "sngan", "psg_average"], seeds=(0, 1)), 20)
     found = claims.paper_claims(table, None, tmp_path / "no benchmark")
     verdicts = {f.verdict for claim in found for f in claim.findings}
     assert verdicts == {NO_SEEDS, NOT_MEASURED, TOO_SHORT}
@@ -396,12 +399,12 @@ def test_generators_that_share_no_digit_differ_by_ln_2():
     one = {f"share_{digit}": 0.2 * (digit < 5) for digit in range(10)} | {"fid": 50.0, "modes_covered": 5.0}
     two = {f"share_{digit}": 0.2 * (digit >= 5) for digit in range(10)} | {"fid": 60.0, "modes_covered": 4.0}
     record.quality[20] |= {"generator 1": one, "generator 2": two}
-    assert claims.generator_parts(record) == ["50, 60", "20", "5, 4", "0.693"]
-    assert claims.generator_parts(make_record("gan", 1)) is None
+    assert comparison.generator_parts(record) == ["50, 60", "20", "5, 4", "0.693"]
+    assert comparison.generator_parts(make_record("gan", 1)) is None
 
 
 def test_a_sheet_escapes_what_html_would_read():
-    html = claims.Sheet(["a < b"], [["<script>"]])._repr_html_()
+    html = comparison.Sheet(["a < b"], [["<script>"]])._repr_html_()
     assert "a &lt; b" in html and "<script>" not in html
 
 
@@ -409,8 +412,8 @@ def test_demonstration_needs_no_record_and_supports_no_verdict():
     from helpers.data import ImageSet, ring_of_gaussians
 
     ring = ring_of_gaussians(200)
-    runs = claims.demonstration(ImageSet("ring", ring.images, ring.labels), epochs=1)
-    table = claims.tabulate(runs, 1)
-    assert set(runs) == set(claims.MAIN) and table.seeds("psg_average") == [0, 1]
+    runs = comparison.demonstration(ImageSet("ring", ring.images, ring.labels), epochs=1)
+    table = comparison.tabulate(runs, 1)
+    assert set(runs) == set(comparison.MAIN) and table.seeds("psg_average") == [0, 1]
     from_runs = {claim.verdict for claim in claims.paper_claims(table) if "benchmark" not in claim.how}
     assert not {HOLDS, FAILS, OPEN} & from_runs

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers import diagrams, figures
-from helpers.claims import Interval
+from helpers.comparison import Interval
 from helpers.history import History
 from helpers.networks import Discriminator
 from helpers.objectives import GAN, WGAN

@@ -1,0 +1,319 @@
+"""Recorded runs side by side: from records to one number per system, seed and measure, and tables for the reader.
+
+A ``Table`` holds all numbers after the same epoch; it compares systems in pairs of the same seed. What the numbers say
+about the paper's claims is in ``helpers/claims.py``.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+from math import exp, isnan, log, nan
+from pathlib import Path
+
+import numpy as np
+
+from helpers import metrics, records
+from helpers.history import History
+
+BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "results.json"
+BENCHMARKED = {"gan": "gan", "sngan": "sngan", "psg_average": "psg_2"}  # system -> the benchmark's name
+
+MAIN = ("gan", "sngan", "psg_average", "psg_algorithm1")
+LEAST_SEEDS = 3  # fewer give no verdict: an interval from two seeds is wider than anything worth saying
+BANDS = (0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % interval (Student's t); low and high are NaN for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    values: tuple[float, ...] = ()  # one per seed
+
+    @classmethod
+    def of(cls, values) -> "Interval":
+        values = [float(value) for value in values if not isnan(value)]
+        return cls(*metrics.across_seeds(values), len(values), tuple(values)) if values else cls(nan, nan, nan, 0)
+
+    def map(self, function: Callable[[float], float]) -> "Interval":
+        """The interval of an increasing or decreasing function of the mean."""
+        low, high = sorted((function(self.low), function(self.high)))
+        return Interval(function(self.mean), low, high, self.seeds, tuple(map(function, self.values)))
+
+    def by_seed(self) -> str:
+        """The mean and every seed's own number: no interval of three can say more than these."""
+        return f"{self.mean:.3g} ({', '.join(f'{value:.3g}' for value in self.values)})" if self.values else str(self)
+
+    def __str__(self) -> str:
+        if not self.seeds:
+            return "—"
+        shown = f"{self.mean:.3g}"
+        return shown if isnan(self.low) else f"{shown} [{self.low:.3g}, {self.high:.3g}]"
+
+
+# ---- from records to one number per system, seed and measure --------------------------------------------------------
+
+
+def read_all(systems=MAIN, dataset: str = "mnist", runs=records.RUNS) -> dict[str, list[records.Record]]:
+    """All readable records of these systems: system -> records by seed. Systems without any are left out."""
+    found = {system: records.load_runs(system, dataset, runs=runs) for system in systems}
+    return {system: each for system, each in found.items() if each}
+
+
+def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: int = LEAST_SEEDS) -> int:
+    """The most epochs that ``seeds`` runs of each of these systems have (or all its runs, where it has fewer).
+
+    Runs that diverged do not shorten the comparison; ``tabulate`` counts them.
+    """
+    whole = ([len(run.history) for run in runs.get(s, ()) if run.history.status != "diverged"] for s in systems)
+    return min((sorted(lengths, reverse=True)[:seeds][-1] for lengths in whole if lengths), default=0)
+
+
+def first_epochs(history: History, epochs: int) -> History:
+    """The history as it stood after so many epochs."""
+    events = [event for event in history.events if event["epoch"] <= epochs]
+    return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
+
+
+def diverged(run: records.Record, epochs: int) -> bool:
+    """Whether a run had ended in NaN by then."""
+    return run.history.status == "diverged" and len(run.history) <= epochs
+
+
+def whole_runs(each: list[records.Record], epochs: int) -> list[records.Record]:
+    """The runs that can be compared after so many epochs: long enough, and still well then."""
+    return [run for run in each if len(run.history) >= epochs and not diverged(run, epochs)]
+
+
+def curves(runs: dict[str, list[records.Record]], epochs: int, systems=MAIN) -> dict[str, list[History]]:
+    """The first so many epochs of every run that can be compared: the system's label -> histories by seed."""
+    found = {s: [run.history for run in whole_runs(runs.get(s, []), epochs)] for s in systems}
+    return {each[0].label: [first_epochs(history, epochs) for history in each] for each in found.values() if each}
+
+
+def measure(record: records.Record, epochs: int) -> dict[str, float]:
+    """Every number of a run's history after so many epochs; "final" values are means over the last fifth of them."""
+    history, final = first_epochs(record.history, epochs), metrics.final_level
+    has, k = set(history.columns), history.generators
+    numbers = {
+        "final_d_loss": final(history["d_loss"]),
+        "final_g_loss": final(history["g_loss"]),
+        "d_loss - g_loss": final(history["d_loss"] - history["g_loss"]),
+        "gap": final(metrics.gap(history)),
+        "gap_halved": final(metrics.gap(history, halved=True)),
+        "distance": final(metrics.distance_to_equilibrium(history)),
+        "oscillation_d": metrics.oscillation(history["d_loss"]),
+        "oscillation_g": metrics.oscillation(history["g_loss"]),
+        "pick_accuracy": final(history["pick_accuracy"]),
+        "d_real": final(history["d_real"]) if "d_real" in has else nan,
+        "collapsed": float(any(event["kind"] == "collapsed" for event in history.events)),
+        "won": float(any(event["kind"] == "discriminator_won" for event in history.events)),
+    }
+    if {"accuracy_real", "accuracy_fake"} <= has:
+        numbers["binary_accuracy"] = final(history["accuracy_real"] + history["accuracy_fake"]) / 2
+        numbers["accuracy_of_all"] = final(history["accuracy_real"] + k * history["accuracy_fake"]) / (1 + k)
+    for curve in ("d_loss", "pick_accuracy"):
+        for band in BANDS:
+            epoch = metrics.convergence_epoch(history[curve], band)
+            # A run that never settles counts as settling after its end: a bound, and no run is left out.
+            numbers[f"convergence of {curve}, band {band:.0%}"] = float(epoch or epochs + 1)
+    return numbers
+
+
+def each_generator(record: records.Record) -> list[dict[str, float]]:
+    """The quality of every generator alone after a run's last epoch; empty where it was not measured."""
+    last = record.quality.get(max(record.quality, default=0), {})
+    return [numbers for name, numbers in last.items() if name != "mixture"] or list(last.values())
+
+
+def one_digit_generators(record: records.Record) -> int:
+    """How many generators drew nine tenths of their samples from one class.
+
+    The event "collapsed" cannot see them: it looks at the samples of all generators together, and at their pixels.
+    """
+    shares = [[part[key] for key in part if key.startswith("share_")] for part in each_generator(record)]
+    return sum(max(each, default=0) >= 0.9 for each in shares)
+
+
+def generator_parts(record: records.Record) -> list[str] | None:
+    """FID of each generator, FID of the mixture, the digits each covers, and the divergence of their class histograms.
+
+    The divergence (nats) is Jensen-Shannon's for K generators: entropy of the mean histogram less the mean entropy.
+    None for a single generator.
+    """
+    parts = each_generator(record)
+    if len(parts) < 2:
+        return None
+    shares = np.array([[part[f"share_{digit}"] for digit in range(10)] for part in parts])
+    divergence = _entropy(shares.mean(0)) - np.mean([_entropy(each) for each in shares])
+    mixture = record.final_quality()
+    fid, covered = (", ".join(f"{part[name]:.3g}" for part in parts) for name in ("fid", "modes_covered"))
+    return [fid, f"{mixture['fid']:.3g}", covered, f"{divergence:.3f}"]
+
+
+def _entropy(shares: np.ndarray) -> float:
+    positive = shares[shares > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+@dataclass
+class Table:
+    """One number per system, seed and measure after ``epochs`` epochs; runs that diverged are counted, not averaged.
+
+    Quality is that after epoch ``judged``, the last up to there at which all of these runs were measured.
+    """
+
+    epochs: int
+    labels: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    diverged: dict[str, list[int]] = field(default_factory=dict)
+    judged: int = 0
+
+    def seeds(self, system: str) -> list[int]:
+        return sorted(self.numbers.get(system, {}))
+
+    def value(self, system: str, seed: int, name: str) -> float:
+        return self.numbers[system][seed].get(name, nan)
+
+    def interval(self, system: str, name: str) -> Interval:
+        return Interval.of([self.value(system, seed, name) for seed in self.seeds(system)])
+
+    def describe(self, *names: str, systems=None) -> str:
+        """These systems (by default all) with their numbers in words, for a figure's alternative text."""
+        systems = [system for system in systems or self.labels if self.seeds(system)]
+        return "; ".join(
+            f"{self.labels[s]} {', '.join(str(self.interval(s, name)) for name in names)}" for s in systems
+        )
+
+    def intervals(self, name: str) -> dict[str, Interval]:
+        """The label of every system with runs of this length -> its interval of one measure."""
+        return {label: self.interval(system, name) for system, label in self.labels.items() if self.seeds(system)}
+
+    def compare(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
+        """Over the seeds that both have: system - other; with "ratio" system / other by logarithms; with "reduction"
+        1 - system / other seed by seed, for a measure of the system that may come near 0."""
+        seeds = [seed for seed in self.seeds(system) if seed in self.seeds(other)]
+        pairs = [(self.value(system, seed, name), self.value(other, seed, name)) for seed in seeds]
+        if name.startswith("convergence"):  # two that never settle cannot be told apart
+            pairs = [(nan, nan) if min(pair) > self.epochs else pair for pair in pairs]
+        if how == "difference":
+            return Interval.of([a - b for a, b in pairs])
+        if how == "reduction":
+            return Interval.of([1 - a / b if b else nan for a, b in pairs])
+        return Interval.of([log(a / b) if a > 0 and b > 0 else nan for a, b in pairs]).map(exp)
+
+
+def tabulate(runs: dict[str, list[records.Record]], epochs: int) -> Table:
+    """The table at ``epochs``; runs that are shorter (and did not diverge) are left out."""
+    compared = {system: whole_runs(each, epochs) for system, each in runs.items()}
+    measured = [set(run.quality) for each in compared.values() for run in each]
+    judged = max((epoch for epoch in set.intersection(*measured) if epoch <= epochs), default=0) if measured else 0
+    table = Table(epochs, judged=judged)
+    for system, each in runs.items():
+        table.labels[system] = each[0].history.label
+        table.diverged[system] = [run.seed for run in each if diverged(run, epochs)]
+        table.numbers[system] = {
+            run.seed: measure(run, epochs) | run.quality.get(judged, {}).get("mixture", {}) for run in compared[system]
+        }
+    return table
+
+
+def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interval]]:
+    """device -> system -> seconds per epoch of MNIST in the benchmark; the interval is from quartile to quartile.
+
+    Recorded runs have seconds, too, but other work ran beside them: one system differs there by a factor of four.
+    """
+    if not Path(benchmark).exists():
+        return {}
+    found = {}
+    for device, report in json.loads(Path(benchmark).read_text(encoding="utf-8")).items():
+        measures, rounds = {m["name"]: m for m in report["measures"]}, report["settings"]["rounds"]
+        chosen = {system: measures[f"{case}/ours"] for system, case in BENCHMARKED.items()}
+        found[device] = {s: Interval(m["value"], m["low"], m["high"], rounds) for s, m in chosen.items()}
+    return found
+
+
+# ---- what the reader sees --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table that a notebook shows as HTML and stores as text, too."""
+
+    header: list[str]
+    rows: list[list]
+
+    def __repr__(self) -> str:
+        return "\n".join(" | ".join(map(str, row)) for row in (self.header, *self.rows))
+
+    def _repr_html_(self) -> str:
+        def line(cells, tag):
+            style = ' style="text-align: left; vertical-align: top"'
+            return "<tr>" + "".join(f"<{tag}{style}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+        return "<table>" + line(self.header, "th") + "".join(line(row, "td") for row in self.rows) + "</table>"
+
+
+def coverage_sheet(found: dict[str, dict[str, list[records.Record]]], modes: dict[str, int]) -> Sheet:
+    """One row per data set and system: how many of its known modes the samples reach, and how evenly.
+
+    found: data set -> what ``read_all`` finds there; modes: data set -> how many it has
+    """
+    rows = []
+    for dataset, runs in found.items():
+        for each in runs.values():
+            last = [run.final_quality() for run in each if run.quality]
+            name = "modes_covered" if last and "modes_covered" in last[0] else "modes_reached"
+            numbers = [Interval.of([q.get(key, nan) for q in last]) for key in (name, "high_quality", "kl")]
+            length = min(len(run.history) for run in each)
+            reached = f"{numbers[0]} of {modes[dataset]}"
+            rows.append([dataset, each[0].history.label, len(each), length, reached, *numbers[1:]])
+    header = ["data", "system", "seeds", "epochs", "modes", "share of samples near a mode", "KL from uniform (nats)"]
+    return Sheet(header, rows)
+
+
+def runs_sheet(runs: dict[str, list[records.Record]], table: Table) -> Sheet:
+    """One row per system: which runs there are, how they ended, and where they were made."""
+    rows = []
+    for system, each in runs.items():
+        made = sorted({describe_origin(run) for run in each})
+        counted = [
+            sum(table.value(system, seed, event) for seed in table.seeds(system)) for event in ("collapsed", "won")
+        ]
+        rows.append(
+            [
+                table.labels[system],
+                ", ".join(f"{run.seed} ({len(run.history)})" for run in each),
+                len(table.diverged[system]),
+                *(f"{number:.0f}" for number in counted),
+                sum(map(one_digit_generators, each)),
+                "; ".join(made),
+            ]
+        )
+    header = ["system", "seeds (epochs)", "diverged", "collapsed", "D has won", "generators of one digit", "made"]
+    return Sheet(header, rows)
+
+
+def describe_origin(run: records.Record) -> str:
+    """Where a run was made, when, and from which state of the code."""
+    made = run.provenance
+    return f"{made['date']}, revision {made['revision'][:7]}, {made['device']}, torch {made['torch']}"
+
+
+def demonstration(image_set, epochs: int = 3, seeds: int = 2) -> dict[str, list[records.Record]]:
+    """Short runs in place of records where nothing is recorded, so that a notebook can still show its figures.
+
+    They have no quality numbers, and too few seeds for any verdict.
+    """
+    from helpers.systems import make_trainer
+
+    provenance = records.describe_environment(str(image_set.images.device)) | {"command": "demonstration, not recorded"}
+    runs = {}
+    for system in MAIN:
+        trainers = [make_trainer(system, image_set, epochs=epochs, seed=s, grid_epochs=(epochs,)) for s in range(seeds)]
+        runs[system] = [records.Record(records.RUNS, trainer.fit(False), provenance, {}) for trainer in trainers]
+    return runs
