@@ -64,7 +64,7 @@ class Claim:
         found: dict[str, set[str]] = {}
         for finding in self.findings:
             found.setdefault(finding.method, set()).add(finding.verdict)
-        return {method: self._join(each) for method, each in found.items()} or {"": NOT_MEASURED}
+        return {method: self._join(each) for method, each in found.items()}
 
     def _join(self, verdicts: set[str]) -> str:
         if len(verdicts) == 1:
@@ -73,26 +73,11 @@ class Claim:
             return FAILS
         return DEPENDS if not self.parts and {HOLDS, FAILS} <= verdicts else OPEN
 
-    @property
-    def verdict(self) -> str:
-        """The verdict in words, with what the findings say where they differ."""
-        return "; ".join(self._describe(methods, verdict) for verdict, methods in self._methods().items())
-
-    def _methods(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for method, verdict in self.verdicts.items():
-            found.setdefault(verdict, []).append(method)
-        return found
-
-    def _describe(self, methods: list[str], verdict: str) -> str:
-        prefix = "" if len(methods) == len(self.verdicts) else f"{' and '.join(methods)}: "
-        groups: dict[str, list[str]] = {}
-        for finding in self.findings:
-            if finding.method in methods:
-                name = finding.reading if len(methods) == 1 else f"{finding.method}'s {finding.reading}"
-                groups.setdefault(finding.verdict, []).append(name)
-        listed = "; ".join(f"{each}: {', '.join(names)}" for each, names in groups.items())
-        return f"{prefix}{verdict} ({listed})" if len(groups) > 1 else f"{prefix}{verdict}"
+    def describe(self, method: str) -> str:
+        """A method's verdict, and where it depends on the convention, what each of them gives."""
+        verdict = self.verdicts.get(method, NOT_MEASURED)
+        readings = [f"{f.reading} {f.verdict}" for f in self.findings if f.method == method]
+        return f"{verdict} ({', '.join(readings)})" if verdict == DEPENDS else verdict
 
 
 METHODS = {"psg_average": "average", "psg_algorithm1": "Algorithm 1"}
@@ -142,35 +127,35 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
     levels = {"pick_accuracy": "pick", "binary_accuracy": "threshold 1/2", "d_real": "mean D(x)"}
     return [
         Claim(
-            "The gap between its losses is smaller than SNGAN's",
+            "PSG-GAN's losses have a smaller gap than SNGAN's",
             "abstract, 4.2",
             "final |L_D - L_G| minus SNGAN's; true below 0",
             shown("gap"),
             each(gaps, (-inf, 0)),
         ),
         Claim(
-            "The gap is smaller by about 40 %",
+            "PSG-GAN's gap is smaller by about 40 %",
             "abstract, 4.2",
             "1 - final |L_D - L_G| / SNGAN's; true from 20 % to 60 %",
             shown("gap"),
             each(gaps, (0.2, 0.6), "reduction"),
         ),
         Claim(
-            "Its losses converge earlier than SNGAN's (epoch 75 against 125)",
+            "PSG-GAN's losses converge earlier than SNGAN's (epoch 75 against 125)",
             "4.2, Fig. 3",
             "how many epochs earlier L_D stays in a band around its final level; true above 0",
             shown("convergence of d_loss, band 10%"),
             each(convergence("d_loss"), (0, inf), change=lambda epochs: -epochs, short=short),
         ),
         Claim(
-            "Its accuracy converges earlier, by 10 % of a run of 500 epochs",
+            "PSG-GAN's accuracy converges earlier, by 10 % of a run of 500 epochs",
             "4.3, Fig. 4",
             "the same for the pick accuracy; true from 25 to 75 epochs",
             shown("convergence of pick_accuracy, band 10%"),
             each(convergence("pick_accuracy"), (25, 75), change=lambda epochs: -epochs, short=short),
         ),
         Claim(
-            "Its accuracy settles near 0.33",
+            "PSG-GAN's accuracy settles near 0.33",
             "4.3, Fig. 4",
             "final level; true within 0.05 of 1/3",
             shown("pick_accuracy"),
@@ -181,7 +166,7 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
             ],
         ),
         Claim(
-            "Its losses run without large or sudden changes",
+            "PSG-GAN's losses run without large or sudden changes",
             "4.2, Fig. 3",
             "ratio of the epoch-to-epoch oscillation to SNGAN's; true below 1 for both losses",
             shown("oscillation_d"),
@@ -189,7 +174,7 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
             parts=True,
         ),
         Claim(
-            "Its digits are better than SNGAN's",
+            "PSG-GAN's digits are better than SNGAN's",
             "abstract, 4.4, Fig. 5",
             "FID (shown) of the mixture minus SNGAN's, true below 0; coverage, precision, recall: true above 0",
             shown("fid"),
@@ -198,7 +183,7 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
             parts=True,
         ),
         Claim(
-            "It overcomes mode collapse",
+            "PSG-GAN overcomes mode collapse",
             "abstract, 3.2",
             "against the plain GAN: divergence of the digits' shares, true below 0; recall (shown) and counted modes, "
             "true above 0",
@@ -209,14 +194,14 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
             parts=True,
         ),
         Claim(
-            "It eases overfitting",
+            "PSG-GAN eases overfitting",
             "abstract, 3.2",
             "not at all: the records hold no answers of D to images that it was not trained on",
             {},
             [],
         ),
         Claim(
-            "It needs no large extra computation as spectral norm does",
+            "PSG-GAN needs less computation than SNGAN",
             "2, 3.1",
             "seconds per epoch in the benchmark (quartiles), ratio to SNGAN's; true below 1",
             next(iter(cost.values()), {}),
@@ -226,9 +211,9 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
     ]
 
 
-# The first four divide PSG-GAN's whole effect into its parts.
+# The first is the sum of the next two.
 CONTRASTS = (
-    ("All together?", "psg_average", "gan"),
+    ("PSG-GAN's whole effect?", "psg_average", "gan"),
     ("Merely more fakes?", "gan_double_fakes", "gan"),
     ("Two generators, with as many fakes?", "psg_average", "gan_double_fakes"),
     ("Averaging rather than summing?", "psg_average", "psg_sum"),
@@ -240,16 +225,21 @@ CONTRASTS = (
     ("Spectral norm instead?", "sngan", "gan"),
     ("SNGAN with the hinge loss?", "sngan_hinge", "sngan"),
 )
+BETTER = {"fid": -1, "precision": 1, "recall": 1, "coverage": 1}  # the sign of an improvement
 CONTROLS = tuple(dict.fromkeys(s for _, *pair in CONTRASTS for s in pair if s not in MAIN))
 
 
-def direction(effect: Interval) -> str:
-    """What an interval of a difference says in a word."""
+def direction(effect: Interval, name: str = "") -> str:
+    """What an interval of a difference says in a word; better or worse where the measure's name has a good side."""
     if not effect.seeds:
         return NOT_MEASURED
     if effect.seeds < LEAST_SEEDS:
         return NO_SEEDS
-    return "higher" if effect.low > 0 else "lower" if effect.high < 0 else "no clear difference"
+    sign = (effect.low > 0) - (effect.high < 0)
+    if name in BETTER:
+        sign *= BETTER[name]
+        return {1: "better", -1: "worse"}.get(sign, "no clear difference")
+    return {1: "higher", -1: "lower"}.get(sign, "no clear difference")
 
 
 def discussion(table: Table, controls: Table | None = None, modes: dict[str, Table] | None = None) -> str:
@@ -266,18 +256,22 @@ def discussion(table: Table, controls: Table | None = None, modes: dict[str, Tab
         "the cost is from the benchmark):",
         "",
     ]
-    lines += [f"- {claim.text}: **{claim.verdict}**." for claim in found]
+    for claim in found:
+        each = {method: claim.describe(method) for method in METHODS.values() if method in claim.verdicts}
+        same = set(each.values()) if len(each) > 1 else set()
+        listed = "; ".join(f"{method} **{verdict}**" for method, verdict in each.items())
+        lines.append(f"- {claim.text}: {f'**{same.pop()}**' if len(same) == 1 else listed or f'**{NOT_MEASURED}**'}.")
     lines += ["", f"What makes the difference, after {controls.epochs} epochs:", ""]
     measures = {"distance": "distance to equilibrium", "fid": "FID", "recall": "recall"}
     for question, system, other in CONTRASTS[:4]:
-        effects = {words: controls.compare(system, other, name) for name, words in measures.items()}
-        listed = ", ".join(f"{words}: {direction(each)} ({each})" for words, each in effects.items())
+        effects = {name: controls.compare(system, other, name) for name in measures}
+        listed = ", ".join(f"{measures[name]}: {direction(each, name)} ({each})" for name, each in effects.items())
         lines.append(f"- {question} {listed}.")
     findings = [finding for claim in found for finding in claim.findings]
-    judged = sum(finding.verdict in (HOLDS, FAILS) for finding in findings)
+    decided = sum(finding.verdict in (HOLDS, FAILS) for finding in findings)
     lines += [
         "",
-        f"{judged} of {len(findings)} readings got a verdict. An interval misses its true value in 5 % of repetitions, "
+        f"{decided} of {len(findings)} readings are decided. An interval misses its true value in 5 % of repetitions, "
         "if seeds vary as a normal distribution does; the readings share runs, so errors come together, and nothing is "
         "corrected for their number.",
     ]
@@ -288,15 +282,17 @@ def discussion(table: Table, controls: Table | None = None, modes: dict[str, Tab
 
 
 def claims_sheet(table: Table, modes: dict[str, Table] | None = None) -> Sheet:
-    """One row per claim: where, how measured, each method's mean and its seeds' numbers, the verdict."""
-    methods = [table.labels.get(system, system) for system in MAIN]
-    header = ["claim", "paper", "measured here", *methods, f"verdict after {table.epochs} epochs"]
+    """One row per claim: where, how measured, each system's mean and its seeds' numbers, each method's verdict."""
+    systems = [table.labels.get(system, system) for system in MAIN]
+    verdicts = [f"verdict on {method}, after {table.epochs} epochs" for method in METHODS.values()]
     unknown = Interval.of([])
     rows = [
-        [c.text, c.source, c.how, *(c.shown.get(system, unknown).by_seed() for system in MAIN), c.verdict]
+        [c.text, c.source, c.how]
+        + [c.shown.get(system, unknown).by_seed() for system in MAIN]
+        + [c.describe(method) for method in METHODS.values()]
         for c in paper_claims(table, modes)
     ]
-    return Sheet(header, rows)
+    return Sheet(["claim", "paper", "measured here", *systems, *verdicts], rows)
 
 
 def findings_sheet(table: Table, modes: dict[str, Table] | None = None) -> Sheet:
@@ -313,6 +309,7 @@ def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
     """One row per control: the paired difference in each measure (name -> its words) and what it says."""
     rows = []
     for question, system, other in CONTRASTS:
-        effects = [table.compare(system, other, name) for name in measures]
-        rows.append([question, f"{system} - {other}", *(f"{e}: {direction(e)}" for e in effects)])
+        effects = {name: table.compare(system, other, name) for name in measures}
+        pair = f"{table.labels.get(system, system)} − {table.labels.get(other, other)}"
+        rows.append([question, pair, *(f"{each}: {direction(each, name)}" for name, each in effects.items())])
     return Sheet(["question", "difference", *measures.values()], rows)

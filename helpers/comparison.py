@@ -142,8 +142,8 @@ def one_digit_generators(record: records.Record) -> int:
 def generator_parts(record: records.Record) -> list[str] | None:
     """FID of each generator, FID of the mixture, the digits each covers, and the divergence of their class histograms.
 
-    The divergence (nats) is Jensen-Shannon's for K generators: entropy of the mean histogram less the mean entropy.
-    None for a single generator.
+    The divergence (nats) is Jensen-Shannon's for K generators: entropy of the mean histogram less the mean entropy, at
+    most ln K. None for a single generator.
     """
     parts = each_generator(record)
     if len(parts) < 2:
@@ -152,7 +152,7 @@ def generator_parts(record: records.Record) -> list[str] | None:
     divergence = _entropy(shares.mean(0)) - np.mean([_entropy(each) for each in shares])
     mixture = record.final_quality()
     fid, covered = (", ".join(f"{part[name]:.3g}" for part in parts) for name in ("fid", "modes_covered"))
-    return [fid, f"{mixture['fid']:.3g}", covered, f"{divergence:.3f}"]
+    return [fid, f"{mixture['fid']:.3g}", covered, f"{divergence:.3f} of {log(len(parts)):.3f}"]
 
 
 def _entropy(shares: np.ndarray) -> float:
@@ -237,6 +237,23 @@ def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interv
     return found
 
 
+def multiplications(system: str, batch_size: int = 100) -> float:
+    """Multiplications of one training step on images of 28x28 pixels, spectral norm's own not counted.
+
+    A pass through a layer takes one per weight and image, the way back two: for the gradients of its weights and of its
+    inputs. A network's first layer needs no gradient of its inputs, a discriminator that teaches a generator none of
+    its weights.
+    """
+    from helpers.networks import count_parameters
+    from helpers.systems import SYSTEMS
+
+    generators, discriminator = SYSTEMS[system].networks((1, 28, 28), 0)
+    k, d = len(generators), count_parameters(discriminator)  # a generator that takes part twice works twice
+    d_step = (3 * d - discriminator.layers[0].weight.numel()) * (1 + k)
+    g_step = sum(3 * count_parameters(g) - g.layers[0].weight.numel() for g in generators) + 2 * d * k
+    return batch_size * (d_step + g_step)
+
+
 # ---- what the reader sees --------------------------------------------------------------------------------------------
 
 
@@ -256,6 +273,19 @@ class Sheet:
             return "<tr>" + "".join(f"<{tag}{style}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
         return "<table>" + line(self.header, "th") + "".join(line(row, "td") for row in self.rows) + "</table>"
+
+
+def parts_sheet(runs: dict[str, list[records.Record]]) -> Sheet:
+    """One row per run with several generators: what each of them draws, and how that differs."""
+    found = [(run, generator_parts(run)) for each in runs.values() for run in each]
+    rows = [[run.history.label, run.seed, len(run.history), *parts] for run, parts in found if parts]
+    measures = [
+        "FID of each generator",
+        "FID of the mixture",
+        "digits each covers",
+        "divergence of their digits (nats)",
+    ]
+    return Sheet(["system", "seed", "epochs", *measures], rows)
 
 
 def coverage_sheet(found: dict[str, dict[str, list[records.Record]]], modes: dict[str, int]) -> Sheet:

@@ -1,4 +1,4 @@
-"""Drawings that are not curves: the systems as boxes and arrows, Algorithm 1 as a decision, intervals side by side.
+"""Drawings that are not curves: systems as boxes and arrows, Algorithm 1 as a decision, intervals, shares, verdicts.
 
 Like ``figures`` it returns matplotlib Figures, reads no file and trains nothing. Solid arrows carry data, dashed ones
 carry a loss back to the network it updates.
@@ -6,7 +6,9 @@ carry a loss back to the network it updates.
 
 from math import isnan
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from helpers.figures import BLACK, COLOURS, line_style, new_figure
 
@@ -134,4 +136,37 @@ def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> F
     ax.set_ylim(limits)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) -> Figure:
+    """A cell for each claim and method with its verdict as a word; the shade repeats it.
+
+    rows: claim -> method -> verdict; methods: the columns
+    """
+    shades = {"holds": "#cfe8d8", "does not hold": "#f3cfb3", "depends on the convention": "#f7ecc0"}
+    fig, ax = new_figure(width=11, height=0.8 + 0.42 * len(rows))
+    for y, each in enumerate(rows.values()):
+        for x, method in enumerate(methods):
+            verdict = each.get(method, "not measured")
+            ax.add_patch(Rectangle((x, y), 1, 1, facecolor=shades.get(verdict, "white"), edgecolor="0.6"))
+            ax.text(x + 0.5, y + 0.5, verdict, ha="center", va="center", fontsize=10)
+    ax.set(title=title, xlim=(0, len(methods)), ylim=(len(rows), 0))
+    ax.set_xticks([x + 0.5 for x in range(len(methods))], methods)
+    ax.set_yticks([y + 0.5 for y in range(len(rows))], list(rows))
+    ax.tick_params(length=0)
+    ax.grid(False)
+    return fig
+
+
+def shares(rows: dict[str, list[float]], title: str) -> Figure:
+    """How the samples of each row divide among classes: per cent in words, and as shade."""
+    fig, ax = new_figure(width=9, height=0.9 + 0.32 * len(rows))
+    values = 100 * np.array(list(rows.values()))
+    ax.imshow(values, cmap="Blues", vmin=0, vmax=60, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        ax.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 35 else "black")
+    ax.set(title=title, xlabel="digit (numbers: per cent of the samples)", xticks=range(values.shape[1]))
+    ax.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    ax.grid(False)
     return fig
