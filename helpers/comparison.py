@@ -98,7 +98,7 @@ def curves(runs: dict[str, list[records.Record]], epochs: int, systems=MAIN) -> 
 def measure(record: records.Record, epochs: int) -> dict[str, float]:
     """Every number of a run's history after so many epochs; "final" values are means over the last fifth of them."""
     history, final = first_epochs(record.history, epochs), metrics.final_level
-    has, k = set(history.columns), history.generators
+    has = set(history.columns)
     numbers = {
         "final_d_loss": final(history["d_loss"]),
         "final_g_loss": final(history["g_loss"]),
@@ -115,7 +115,6 @@ def measure(record: records.Record, epochs: int) -> dict[str, float]:
     }
     if {"accuracy_real", "accuracy_fake"} <= has:
         numbers["binary_accuracy"] = final(history["accuracy_real"] + history["accuracy_fake"]) / 2
-        numbers["accuracy_of_all"] = final(history["accuracy_real"] + k * history["accuracy_fake"]) / (1 + k)
     for curve in ("d_loss", "pick_accuracy"):
         for band in BANDS:
             epoch = metrics.convergence_epoch(history[curve], band)
@@ -225,7 +224,7 @@ def tabulate(runs: dict[str, list[records.Record]], epochs: int) -> Table:
 def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interval]]:
     """device -> system -> seconds per epoch of MNIST in the benchmark; the interval is from quartile to quartile.
 
-    Recorded runs have seconds, too, but other work ran beside them: one system differs there by a factor of four.
+    Recorded runs have seconds, too, but other work ran beside them: one system differs there several-fold.
     """
     if not Path(benchmark).exists():
         return {}
