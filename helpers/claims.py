@@ -185,11 +185,11 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
         Claim(
             "PSG-GAN overcomes mode collapse",
             "abstract, 3.2",
-            "against the plain GAN: divergence of the digits' shares, true below 0; recall (shown) and counted modes, "
+            "against the plain GAN: divergence of the digits' shares, true below 0; coverage (shown) and counted modes, "
             "true above 0",
-            shown("recall"),
+            shown("coverage"),
             each({"class_js": "digits' shares"}, (-inf, 0), other="gan")
-            + each({"recall": "recall"}, (0, inf), other="gan")
+            + each({"coverage": "coverage"}, (0, inf), other="gan")
             + counted(),
             parts=True,
         ),
@@ -262,7 +262,7 @@ def discussion(table: Table, controls: Table | None = None, modes: dict[str, Tab
         listed = "; ".join(f"{method} **{verdict}**" for method, verdict in each.items())
         lines.append(f"- {claim.text}: {f'**{same.pop()}**' if len(same) == 1 else listed or f'**{NOT_MEASURED}**'}.")
     lines += ["", f"What makes the difference, after {controls.epochs} epochs:", ""]
-    measures = {"distance": "distance to equilibrium", "fid": "FID", "recall": "recall"}
+    measures = {"distance": "distance to equilibrium", "fid": "FID", "coverage": "coverage", "recall": "recall"}
     for question, system, other in CONTRASTS[:4]:
         effects = {name: controls.compare(system, other, name) for name in measures}
         listed = ", ".join(f"{measures[name]}: {direction(each, name)} ({each})" for name, each in effects.items())

@@ -319,7 +319,7 @@ def test_better_digits_must_be_better_in_every_way():
 def test_modes_that_can_be_counted_decide_about_mode_collapse():
     runs, ring = make_runs(), make_runs(["gan", "psg_average"])
     for record in runs["psg_average"]:
-        record.quality[20]["mixture"] |= {"class_js": 0.001, "recall": 0.6}
+        record.quality[20]["mixture"] |= {"class_js": 0.001, "coverage": 0.6}
     for system, modes in (("gan", 2.0), ("psg_average", 4.0)):
         for record in ring[system]:
             record.quality[20]["mixture"] = {"modes_covered": modes + record.seed}
