@@ -185,8 +185,8 @@ def paper_claims(table: Table, modes: dict[str, Table] | None = None, benchmark:
         Claim(
             "PSG-GAN overcomes mode collapse",
             "abstract, 3.2",
-            "against the plain GAN: divergence of the digits' shares, true below 0; coverage (shown) and counted modes, "
-            "true above 0",
+            "against the plain GAN: divergence of the digits' shares, true below 0; coverage (shown) and counted "
+            "modes, true above 0",
             shown("coverage"),
             each({"class_js": "digits' shares"}, (-inf, 0), other="gan")
             + each({"coverage": "coverage"}, (0, inf), other="gan")
