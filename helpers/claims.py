@@ -307,9 +307,11 @@ def findings_sheet(table: Table, modes: dict[str, Table] | None = None) -> Sheet
 
 def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
     """One row per control: the paired difference in each measure (name -> its words) and what it says."""
+    from helpers.systems import SYSTEMS
+
     rows = []
     for question, system, other in CONTRASTS:
         effects = {name: table.compare(system, other, name) for name in measures}
-        pair = f"{table.labels.get(system, system)} − {table.labels.get(other, other)}"
+        pair = f"{SYSTEMS[system].label} minus {SYSTEMS[other].label}"
         rows.append([question, pair, *(f"{each}: {direction(each, name)}" for name, each in effects.items())])
     return Sheet(["question", "difference", *measures.values()], rows)
