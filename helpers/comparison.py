@@ -46,7 +46,8 @@ class Interval:
 
     def by_seed(self) -> str:
         """The mean and every seed's own number: no interval of three can say more than these."""
-        return f"{self.mean:.3g} ({', '.join(f'{value:.3g}' for value in self.values)})" if self.values else str(self)
+        listed = f" ({', '.join(f'{value:.3g}' for value in self.values)})"
+        return f"{self.mean:.3g}{listed}" if len(self.values) > 1 else str(self)
 
     def __str__(self) -> str:
         if not self.seeds:
@@ -297,7 +298,7 @@ def coverage_sheet(found: dict[str, dict[str, list[records.Record]]], modes: dic
         for each in runs.values():
             last = [run.final_quality() for run in each if run.quality]
             name = "modes_covered" if last and "modes_covered" in last[0] else "modes_reached"
-            numbers = [Interval.of([q.get(key, nan) for q in last]) for key in (name, "high_quality", "kl")]
+            numbers = [Interval.of([q.get(key, nan) for q in last]).by_seed() for key in (name, "high_quality", "kl")]
             length = min(len(run.history) for run in each)
             reached = f"{numbers[0]} of {modes[dataset]}"
             rows.append([dataset, each[0].history.label, len(each), length, reached, *numbers[1:]])
