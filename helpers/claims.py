@@ -283,7 +283,9 @@ def discussion(table: Table, controls: Table | None = None, modes: dict[str, Tab
 
 def claims_sheet(table: Table, modes: dict[str, Table] | None = None) -> Sheet:
     """One row per claim: where, how measured, each system's mean and its seeds' numbers, each method's verdict."""
-    systems = [table.labels.get(system, system) for system in MAIN]
+    from helpers.systems import SYSTEMS
+
+    systems = [SYSTEMS[system].label for system in MAIN]
     verdicts = [f"verdict on {method}, after {table.epochs} epochs" for method in METHODS.values()]
     unknown = Interval.of([])
     rows = [
