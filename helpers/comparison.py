@@ -11,10 +11,11 @@ from html import escape
 from math import exp, isnan, log, nan
 from pathlib import Path
 
-import numpy as np
+import torch
 
 from helpers import metrics, records
 from helpers.history import History
+from helpers.quality import entropy
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "results.json"
 BENCHMARKED = {"gan": "gan", "sngan": "sngan", "psg_average": "psg_2"}  # system -> the benchmark's name
@@ -148,16 +149,11 @@ def generator_parts(record: records.Record) -> list[str] | None:
     parts = each_generator(record)
     if len(parts) < 2:
         return None
-    shares = np.array([[part[f"share_{digit}"] for digit in range(10)] for part in parts])
-    divergence = _entropy(shares.mean(0)) - np.mean([_entropy(each) for each in shares])
+    shares = torch.tensor([[part[f"share_{digit}"] for digit in range(10)] for part in parts])
+    divergence = entropy(shares.mean(0)) - sum(map(entropy, shares)) / len(parts)
     mixture = record.final_quality()
     fid, covered = (", ".join(f"{part[name]:.3g}" for part in parts) for name in ("fid", "modes_covered"))
     return [fid, f"{mixture['fid']:.3g}", covered, f"{divergence:.3f} of {log(len(parts)):.3f}"]
-
-
-def _entropy(shares: np.ndarray) -> float:
-    positive = shares[shares > 0]
-    return float(-(positive * np.log(positive)).sum())
 
 
 @dataclass

@@ -107,7 +107,7 @@ def intervals(groups: dict, measure: str, ax=None, title: str | None = None, flo
         ax.plot(each.values, [index] * len(each.values), "|", color=colour, alpha=0.6, markersize=9)
         ax.plot(each.mean, index, "o", color=colour, markerfacecolor="white" if isnan(each.low) else colour)
     if floor is not None:
-        ax.axvline(floor, color="black", linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
+        ax.axvline(floor, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
         measure += f" (dashed, real: {floor:.2g})"
     limits = ax.get_xlim()
     for index, each in enumerate(groups.values()):
@@ -142,13 +142,15 @@ def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> F
 def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) -> Figure:
     """A cell for each claim and method with its verdict as a word; the shade repeats it.
 
-    rows: claim -> method -> verdict; methods: the columns
+    rows: claim -> method -> verdict, a word of ``helpers.claims``; methods: the columns
     """
-    shades = {"holds": "#cfe8d8", "does not hold": "#f3cfb3", "depends on the convention": "#f7ecc0"}
+    from helpers.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED
+
+    shades = {HOLDS: "#cfe8d8", FAILS: "#f3cfb3", DEPENDS: "#f7ecc0"}
     fig, ax = new_figure(width=11, height=0.8 + 0.42 * len(rows))
     for y, each in enumerate(rows.values()):
         for x, method in enumerate(methods):
-            verdict = each.get(method, "not measured")
+            verdict = each.get(method, NOT_MEASURED)
             ax.add_patch(Rectangle((x, y), 1, 1, facecolor=shades.get(verdict, "white"), edgecolor="0.6"))
             ax.text(x + 0.5, y + 0.5, verdict, ha="center", va="center", fontsize=10)
     ax.set(title=title, xlim=(0, len(methods)), ylim=(len(rows), 0))

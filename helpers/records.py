@@ -94,7 +94,7 @@ def read_floor(dataset: str, runs: Path = RUNS) -> dict[str, float]:
     path = Path(runs) / dataset / "floor.json"
     try:
         return _unsealed(path)["quality"] if path.exists() else {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} cannot be read ({error!r}); measure it again with --floor") from error
 
 
@@ -400,7 +400,10 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     if chosen.floor:
-        print(f"written: {record_floor(chosen.dataset, chosen.runs, chosen.device)}")
+        try:
+            print(f"written: {record_floor(chosen.dataset, chosen.runs, chosen.device)}")
+        except RecordError as error:
+            sys.exit(str(error))
         return
     for seed in chosen.seeds:
         for system in chosen.systems:

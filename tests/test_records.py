@@ -233,9 +233,10 @@ def test_real_images_score_what_no_generator_can_beat(tmp_path, capsys):
     path.write_text(path.read_text().replace('"modes_covered":8', '"modes_covered":7'))
     with pytest.raises(RecordError, match="checksum"):
         records.read_floor("ring", tmp_path)
-    path.write_text("{")
-    with pytest.raises(RecordError, match="measure it again"):
-        records.read_floor("ring", tmp_path)
+    for damaged in ("{", "[]", "{}"):
+        path.write_text(damaged)
+        with pytest.raises(RecordError, match="measure it again"):
+            records.read_floor("ring", tmp_path)
 
 
 def test_images_that_only_stand_in_give_no_floor(tmp_path, monkeypatch):
@@ -243,6 +244,8 @@ def test_images_that_only_stand_in_give_no_floor(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "load_dataset", lambda *_: digits)
     with pytest.raises(RecordError, match="a stand-in"):
         records.record_floor("mnist", tmp_path)
+    with pytest.raises(SystemExit, match="a stand-in"):  # a sentence on the command line, no traceback
+        records.main(["--dataset", "mnist", "--floor", "--runs", str(tmp_path)])
     assert not list(tmp_path.iterdir())
 
 
