@@ -177,6 +177,28 @@ def compare_curves(groups: dict, column, title: str, ylabel: str, ax=None, level
     return fig
 
 
+def quality_curves(groups: dict, key: str, title: str, ylabel: str, ax=None, levels: dict | None = None) -> Figure:
+    """One quality number of recorded runs over the epochs, logarithmic, at which all runs of a group were measured.
+
+    groups: name -> list of ``records.Record``; key: the number's name; levels: name -> value, drawn as dashed lines
+    """
+    fig, ax = new_figure() if ax is None else (ax.figure, ax)
+    ticks = set()
+    for index, (name, found) in enumerate(groups.items()):
+        if epochs := sorted(set.intersection(*(set(run.quality) for run in found))):
+            curves = [[run.quality[epoch]["mixture"][key] for epoch in epochs] for run in found]
+            draw_curve(ax, curves, name, index, epochs)
+            ticks.update(epochs)
+    for name, value in (levels or {}).items():
+        mark_level(ax, value, name)
+    ax.set(title=title, xlabel="epoch (log scale)", ylabel=ylabel, xscale="log")
+    if ticks:
+        ax.set_xticks(sorted(ticks), labels=sorted(ticks))
+        ax.minorticks_off()
+        ax.legend()
+    return fig
+
+
 # ---- images --------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Figures: what they draw, that they can be read, and that the same figure gives the same bytes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -150,3 +152,14 @@ def test_interval_axes_span_the_seeds_and_the_floor_and_not_the_interval():
     assert ax.get_title() == "Lowest mean: b" and "0.5" in ax.get_xlabel()
     drawn = [x for line in ax.lines if line.get_marker() == "|" for x in line.get_xdata()]
     assert drawn == [1, 2, 9, 3]  # every seed is there
+
+
+def test_quality_is_drawn_at_the_epochs_that_all_runs_of_a_group_have():
+    def run(*epochs):
+        return SimpleNamespace(quality={epoch: {"mixture": {"fid": 100.0 / epoch}} for epoch in epochs})
+
+    groups = {"a": [run(1, 2, 5), run(1, 5)], "b": [run(1, 2)], "not measured": [run()]}
+    ax = figures.quality_curves(groups, "fid", "t", "FID", levels={"real": 1.0}).axes[0]
+    lines = lines_of(ax)
+    assert list(lines["a"].get_xdata()) == [1, 5] and list(lines["a"].get_ydata()) == [100, 20]
+    assert list(lines["b"].get_xdata()) == [1, 2] and "not measured" not in lines and "real" in texts_of(ax)
