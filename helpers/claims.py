@@ -242,10 +242,16 @@ def direction(effect: Interval, name: str = "") -> str:
     return {1: "higher", -1: "lower"}.get(sign, "no clear difference")
 
 
-def discussion(table: Table, controls: Table | None = None, modes: dict[str, Table] | None = None) -> str:
+def discussion(
+    table: Table,
+    controls: Table | None = None,
+    modes: dict[str, Table] | None = None,
+    later: Table | None = None,
+) -> str:
     """The result in a few sentences (Markdown), to be read and cited together with the limits beside it.
 
-    controls: the table that the controls are compared in, where theirs is another number of epochs; modes: as above
+    controls: the table that the controls are compared in, where theirs is another number of epochs; modes: as above;
+    later: the table of the longest runs
     """
     controls, found = controls or table, paper_claims(table, modes)
     counts = [len(table.seeds(system)) for system in MAIN if system in table.labels]
@@ -267,6 +273,18 @@ def discussion(table: Table, controls: Table | None = None, modes: dict[str, Tab
         effects = {name: controls.compare(system, other, name) for name in measures}
         listed = ", ".join(f"{measures[name]}: {direction(each, name)} ({each})" for name, each in effects.items())
         lines.append(f"- {question} {listed}.")
+    if later and later.epochs > table.epochs:
+        lines += ["", f"How the longest runs went on, from epoch {table.epochs} to epoch {later.epochs}:", ""]
+        measures = {"distance": "distance to equilibrium", "pick_accuracy": "pick accuracy", "fid": "FID"}
+        measures |= {"recall": "recall", "coverage": "coverage"}
+        for system in filter(later.seeds, later.labels):
+            seeds = later.seeds(system)
+            changes = (
+                f"{words} from {Interval.of([table.value(system, seed, name) for seed in seeds])} "
+                f"to {later.interval(system, name)}"
+                for name, words in measures.items()
+            )
+            lines.append(f"- {later.labels[system]} (seeds: {', '.join(map(str, seeds))}): {', '.join(changes)}.")
     findings = [finding for claim in found for finding in claim.findings]
     decided = sum(finding.verdict in (HOLDS, FAILS) for finding in findings)
     lines += [

@@ -271,6 +271,20 @@ class Sheet:
         return "<table>" + line(self.header, "th") + "".join(line(row, "td") for row in self.rows) + "</table>"
 
 
+def over_time_sheet(runs: dict[str, list[records.Record]], measures: dict[str, str], epochs) -> Sheet:
+    """One row per system and measure: how the same runs stood after more and more epochs.
+
+    runs: system -> runs that have all these epochs; measures: name in a ``Table`` -> words for the reader
+    """
+    tables = [tabulate(runs, epoch) for epoch in epochs]
+    rows = [
+        [label, words, *(table.interval(system, name).by_seed() for table in tables)]
+        for system, label in tables[-1].labels.items()
+        for name, words in measures.items()
+    ]
+    return Sheet(["system", "measure", *(f"epoch {table.epochs}" for table in tables)], rows)
+
+
 def parts_sheet(runs: dict[str, list[records.Record]]) -> Sheet:
     """One row per run with several generators: what each of them draws, and how that differs."""
     found = [(run, generator_parts(run)) for each in runs.values() for run in each]

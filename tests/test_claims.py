@@ -125,6 +125,28 @@ def test_longer_runs_count_as_they_stood_at_the_common_epoch():
     assert comparison.measure(long, 200)["final_d_loss"] < comparison.measure(long, 20)["final_d_loss"]
 
 
+def test_the_same_run_after_more_and_more_epochs():
+    whole = {"gan": [make_record("gan", 1, epochs=200, fid=30.0)]}
+    whole["gan"][0].quality[200] = {"mixture": {"fid": 12.0}}
+    sheet = comparison.over_time_sheet(whole, {"final_d_loss": "L_D", "fid": "FID"}, (50, 200))
+    assert sheet.header == ["system", "measure", "epoch 50", "epoch 200"]
+    assert sheet.rows[1] == ["GAN", "FID", "30", "12"]
+    # L_D is 1.2 + 0.5 / epoch; its final level the mean over the last fifth
+    assert [float(cell) for cell in sheet.rows[0][2:]] == pytest.approx([1.2 + 0.5 / 45, 1.2 + 0.5 / 180], abs=0.005)
+
+
+def test_the_discussion_says_how_the_longest_runs_went_on():
+    runs = make_runs(epochs=20)
+    runs["sngan"][2] = make_record("sngan", 2, epochs=200, fid=25.0)
+    runs["sngan"][2].quality[200] = {"mixture": {"fid": 9.0}}
+    table, later = comparison.tabulate(runs, 20), comparison.tabulate({"sngan": runs["sngan"]}, 200)
+    text = claims.discussion(table, later=later)
+    assert "from epoch 20 to epoch 200" in text
+    line = next(line for line in text.splitlines() if line.startswith("- SNGAN (seeds: 2)"))
+    assert "FID from 25 to 9" in line
+    assert "longest runs" not in claims.discussion(table, later=table) and "longest" not in claims.discussion(table)
+
+
 def test_short_runs_are_left_out_and_diverged_ones_counted():
     runs = make_runs(seeds=(0, 1, 2, 3))
     runs["gan"][2] = make_record("gan", 2, epochs=15, status="diverged")

@@ -163,3 +163,10 @@ def test_quality_is_drawn_at_the_epochs_that_all_runs_of_a_group_have():
     lines = lines_of(ax)
     assert list(lines["a"].get_xdata()) == [1, 5] and list(lines["a"].get_ydata()) == [100, 20]
     assert list(lines["b"].get_xdata()) == [1, 2] and "not measured" not in lines and "real" in texts_of(ax)
+
+
+def test_names_of_late_epochs_have_room_on_a_logarithmic_axis():
+    measured = {epoch: {"mixture": {"fid": 1000 / epoch}} for epoch in (1, 2, 100, 200, 300, 400, 500)}
+    ax = figures.quality_curves({"a": [SimpleNamespace(quality=measured)]}, "fid", "t", "FID").axes[0]
+    assert list(ax.get_xticks()) == sorted(measured)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "100", "", "300", "", "500"]
