@@ -21,8 +21,8 @@ def main() -> None:
     )
     levels = {"equilibrium 1/2": 1 / 2, "equilibrium 1/3 (PSG-GAN)": 1 / 3}
     figures.compare_curves(runs, "pick_accuracy", "How often D picks the real image", "share", axes[1], levels)
+    epoch = max(set.intersection(*(set(histories[0].grids) for histories in runs.values())))
     for ax, (name, histories) in zip(axes[2:], runs.items(), strict=True):
-        epoch = max(histories[0].grids)
         figures.show_tile(ax, histories[0].grids[epoch][0][:25], f"{name}, epoch {epoch}", columns=5)
     write_atomically(ROOT / "notebooks" / "overview.png", figures.to_png(fig, dpi=80))
 
