@@ -274,7 +274,8 @@ def discussion(
         listed = ", ".join(f"{measures[name]}: {direction(each, name)} ({each})" for name, each in effects.items())
         lines.append(f"- {question} {listed}.")
     if later and later.epochs > table.epochs:
-        lines += ["", f"How the longest runs went on, from epoch {table.epochs} to epoch {later.epochs}:", ""]
+        judged = "" if later.judged == later.epochs else f" (quality: to epoch {later.judged})"
+        lines += ["", f"How the longest runs went on, from epoch {table.epochs} to epoch {later.epochs}{judged}:", ""]
         measures = {"distance": "distance to equilibrium", "pick_accuracy": "pick accuracy", "fid": "FID"}
         measures |= {"recall": "recall", "coverage": "coverage"}
         for system in filter(later.seeds, later.labels):
