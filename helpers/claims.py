@@ -276,8 +276,7 @@ def discussion(
     if later and later.epochs > table.epochs:
         judged = "" if later.judged == later.epochs else f" (quality: to epoch {later.judged})"
         lines += ["", f"How the longest runs went on, from epoch {table.epochs} to epoch {later.epochs}{judged}:", ""]
-        measures = {"distance": "distance to equilibrium", "pick_accuracy": "pick accuracy", "fid": "FID"}
-        measures |= {"recall": "recall", "coverage": "coverage"}
+        measures |= {"pick_accuracy": "pick accuracy"}
         for system in filter(later.seeds, later.labels):
             seeds = later.seeds(system)
             changes = (

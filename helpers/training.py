@@ -26,9 +26,9 @@ WON_SHARE, COLLAPSED_SHARE, PATIENCE = 0.02, 0.05, 5
 def _denormals_as_zero():
     """Let this thread's CPU take numbers below 1e-38 as zero.
 
-    Adam's averages of a weight that no longer learns decay into that range and stay there for many epochs; a step with
-    such numbers takes a multiple of the time. They are too small to change a weight: after 243 epochs of Algorithm 1 an
-    epoch took 11.2 s with and 14.1 s without this, and every loss and weight was the same to the last bit.
+    Adam's averages of a weight that no longer learns decay into that range and stay there for many epochs, and a CPU
+    is slow with such numbers. They are too small to change a weight: a long run of Algorithm 1 that was continued
+    with and without this had the same losses and weights to the last bit.
     """
     torch.set_flush_denormal(True)
     try:
