@@ -90,12 +90,16 @@ def read_record(folder: Path) -> Record:
 
 
 def read_floor(dataset: str, runs: Path = RUNS) -> dict[str, float]:
-    """The quality numbers of real images against other real images, or nothing where they were not measured."""
+    """The quality numbers of real images against other real images, or nothing where they were not measured.
+
+    A damaged file is left out with a warning that names it, as ``load_runs`` does.
+    """
     path = Path(runs) / dataset / "floor.json"
     try:
         return _unsealed(path)["quality"] if path.exists() else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path} cannot be read ({error!r}); measure it again with --floor") from error
+    except (RecordError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        warnings.warn(f"left out: {path} cannot be read ({error!r}); measure it again with --floor", stacklevel=2)
+        return {}
 
 
 def _unsealed(path: Path) -> dict:

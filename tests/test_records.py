@@ -231,12 +231,10 @@ def test_real_images_score_what_no_generator_can_beat(tmp_path, capsys):
     assert floor["modes_covered"] == 8 and floor["high_quality"] > 0.9
     assert "--floor" in json.loads(path.read_text())["provenance"]["command"]
     path.write_text(path.read_text().replace('"modes_covered":8', '"modes_covered":7'))
-    with pytest.raises(RecordError, match="checksum"):
-        records.read_floor("ring", tmp_path)
-    for damaged in ("{", "[]", "{}"):
+    for damaged in (path.read_text(), "{", "[]", "{}"):
         path.write_text(damaged)
-        with pytest.raises(RecordError, match="measure it again"):
-            records.read_floor("ring", tmp_path)
+        with pytest.warns(UserWarning, match="checksum" if "modes_covered" in damaged else "measure it again"):
+            assert records.read_floor("ring", tmp_path) == {}
 
 
 def test_images_that_only_stand_in_give_no_floor(tmp_path, monkeypatch):
