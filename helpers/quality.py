@@ -1,8 +1,9 @@
 """How good and how varied generated images are, measured on the features of `helpers/classifier.py`.
 
-`quality(samples, real, classifier)` gives every number in one call. Mode coverage for points in the plane and for
-stacked MNIST stands at the end. Logarithms are natural: divergences and entropies are in nats. What real images score,
-which no generator can be expected to beat, `python -m helpers.records --floor` measures.
+`quality(samples, real, classifier)` gives every number in one call. At the end: mode coverage for points in the plane
+and for stacked MNIST, and what a discriminator remembers of its training images. Logarithms are natural: divergences
+and entropies are in nats. What real images score, which no generator can be expected to beat,
+`python -m helpers.records --floor` measures.
 """
 
 import math
@@ -229,3 +230,19 @@ def stacked_mode_coverage(samples: Tensor, classifier) -> dict[str, float]:
     digits = embed(samples.flatten(0, 1).unsqueeze(1), classifier).classes.view(-1, 3).cpu()
     counts = (digits @ torch.tensor([100, 10, 1])).bincount(minlength=1000)
     return {"modes_reached": float((counts > 0).sum()), "kl": math.log(1000) - entropy(counts)}
+
+
+def membership_auc(seen: Tensor, unseen: Tensor) -> float:
+    """Overfitting of a discriminator: how well its scores tell training images from images that it never saw.
+
+    The share of pairs, one score of `seen` (N,) and one of `unseen` (M,), in which the training image has the higher
+    score; ties count half. That is the area under the ROC curve. 0.5: nothing is remembered; 1: every image.
+    The attack of Hayes et al. 2019, LOGAN, arXiv:1705.07663. Raises ValueError for scores that are not finite.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if seen.dim() != 1 or unseen.dim() != 1 or not len(seen) or not len(unseen):
+        raise ValueError(f"Scores must be (N,) and (M,), not {tuple(seen.shape)} and {tuple(unseen.shape)}.")
+    scores = torch.cat([seen, unseen]).double().cpu()
+    _check_finite(scores[:, None], "scores")
+    return float(roc_auc_score([1] * len(seen) + [0] * len(unseen), scores.numpy()))

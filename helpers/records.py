@@ -27,6 +27,7 @@ RUNS = Path(__file__).resolve().parents[1] / "data" / "runs"
 FORMAT = 1
 GRID_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
 QUALITY_SAMPLES = 10_000
+FEW_DIGITS, FEW = "mnist_1000", 1_000  # a set on which a discriminator can overfit: the first images of MNIST
 
 
 class RecordError(RuntimeError):
@@ -282,14 +283,15 @@ def _kept_grids(history: History) -> dict[int, np.ndarray]:
 
 class _Judge:
     """Scores samples of a trainer: digits and garments against real test images on the features of our own classifier,
-    toy sets and stacked digits by the modes that are covered, faces against photographs that are held out.
-    Other sets get no scores."""
+    toy sets and stacked digits by the modes that are covered, faces against photographs that are held out; where
+    training images are few, D by what it remembers of them. Other sets get no scores."""
 
     def __init__(self, dataset: str, images):
         from helpers import data, quality
         from helpers.classifier import load_classifier
 
         self.measure, self.count, device = None, QUALITY_SAMPLES, images.images.device
+        self.seen = self.unseen = None
         if images.centres is not None:
             self.measure = lambda points: quality.mode_coverage(points, images.centres, data.TOY_STD)
         elif dataset == "stacked_mnist" and not images.notice:
@@ -299,6 +301,9 @@ class _Judge:
             classifier = load_classifier(dataset, device)
             real = quality.embed(data.load_images(dataset, train=False, device=device).images, classifier)
             self.measure = lambda samples: quality.compare(quality.embed(samples, classifier), real)
+        elif dataset == FEW_DIGITS and not images.notice:
+            self.measure, self.seen = _Judge("mnist", images).measure, images.images
+            self.unseen = data.load_images("mnist", train=False, device=device, limit=len(self.seen)).images
         elif dataset == "fashion_mnist32" and not images.notice:
             garments = _Judge("fashion_mnist", images)
             self.measure = lambda samples: garments.measure(samples[:, :, 2:-2, 2:-2])  # without the frame
@@ -313,10 +318,22 @@ class _Judge:
         players = len(set(trainer.generators))  # a generator that takes part twice is one
         samples = trainer.sample(count=self.count // players, seed=trainer.settings.seed + 2)[:players]
         scores = {"mixture": self.measure(samples.flatten(0, 1))}
+        if self.unseen is not None:
+            scores["mixture"]["membership_auc"] = _membership(trainer.discriminator, self.seen, self.unseen)
         if parts and players > 1:
             whole = trainer.sample(count=self.count, seed=trainer.settings.seed + 2)
             scores |= {f"generator {k}": self.measure(each) for k, each in enumerate(whole, 1)}
         return {part: {key: _nine_digits(value) for key, value in numbers.items()} for part, numbers in scores.items()}
+
+
+@torch.no_grad()
+def _membership(discriminator, seen, unseen) -> float:
+    from helpers import quality
+
+    discriminator.eval()  # else spectral norm would learn from it, and the run would no longer be the same
+    auc = quality.membership_auc(discriminator(seen), discriminator(unseen))
+    discriminator.train()
+    return auc
 
 
 def load_dataset(name: str, device: str, limit: int | None = None):
@@ -326,6 +343,8 @@ def load_dataset(name: str, device: str, limit: int | None = None):
     toys = {"ring": data.ring_of_gaussians, "grid": data.grid_of_gaussians}
     if name in toys:
         return toys[name](device=device)
+    if name == FEW_DIGITS:
+        return data.load_images("mnist", device=device, limit=FEW)
     if name == "stacked_mnist":
         return data.stacked_mnist(data.load_images("mnist", device=device))
     if name == "fashion_mnist32":

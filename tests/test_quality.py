@@ -299,3 +299,15 @@ def test_stacked_modes_of_constructed_digits():
     assert numbers["kl"] == pytest.approx(math.log(1000) - 1.5 * math.log(2))
     with pytest.raises(ValueError, match=r"\(N, 3, 28, 28\)"):
         q.stacked_mode_coverage(stacks[:, :1], ReadsFirstPixel())
+
+
+def test_membership_by_counting_pairs():
+    scores = torch.randint(0, 5, (40,), generator=torch.Generator().manual_seed(0)).float()  # many ties
+    seen, unseen = scores[:25] + 1, scores[25:]
+    pairs = [(a > b) + 0.5 * (a == b) for a in seen.tolist() for b in unseen.tolist()]
+    assert q.membership_auc(seen, unseen) == pytest.approx(sum(pairs) / len(pairs))
+    assert q.membership_auc(unseen + 10, unseen) == 1 and q.membership_auc(unseen, unseen) == 0.5
+    with pytest.raises(ValueError, match=r"\(N,\)"):
+        q.membership_auc(seen[:, None], unseen)
+    with pytest.raises(ValueError, match="NaN"):
+        q.membership_auc(seen.index_fill(0, torch.tensor([3]), math.nan), unseen)
