@@ -189,6 +189,11 @@ class Table:
         """The label of every system with runs of this length -> its interval of one measure."""
         return {label: self.interval(system, name) for system, label in self.labels.items() if self.seeds(system)}
 
+    def legend(self, runs: dict[str, list], name: str) -> dict[str, list]:
+        """The runs of every system that this table has, by the system's label and its mean of one measure."""
+        known = [system for system in runs if self.seeds(system)]
+        return {f"{self.labels[s]}: {self.interval(s, name).mean:.3g}": runs[s] for s in known}
+
     def compare(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
         """Over the seeds that both have: system - other; with "ratio" system / other by logarithms; with "reduction"
         1 - system / other seed by seed, for a measure of the system that may come near 0."""

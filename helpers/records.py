@@ -27,7 +27,7 @@ RUNS = Path(__file__).resolve().parents[1] / "data" / "runs"
 FORMAT = 1
 GRID_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
 QUALITY_SAMPLES = 10_000
-FEW_DIGITS, FEW = "mnist_1000", 1_000  # a set on which a discriminator can overfit: the first images of MNIST
+FEW_DIGITS, FEW, UNSEEN = "mnist_1000", 1_000, 10_000  # MNIST's first images, and those after them
 
 
 class RecordError(RuntimeError):
@@ -303,7 +303,8 @@ class _Judge:
             self.measure = lambda samples: quality.compare(quality.embed(samples, classifier), real)
         elif dataset == FEW_DIGITS and not images.notice:
             self.measure, self.seen = _Judge("mnist", images).measure, images.images
-            self.unseen = data.load_images("mnist", train=False, device=device, limit=len(self.seen)).images
+            # Not test images: other people wrote those, so a discriminator tells them apart without remembering any.
+            self.unseen = data.load_images("mnist", device=device, limit=FEW + UNSEEN).images[FEW:]
         elif dataset == "fashion_mnist32" and not images.notice:
             garments = _Judge("fashion_mnist", images)
             self.measure = lambda samples: garments.measure(samples[:, :, 2:-2, 2:-2])  # without the frame
@@ -412,7 +413,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--systems", nargs="+", default=["gan", "sngan", "psg_average", "psg_algorithm1"], choices=SYSTEMS
     )
-    parser.add_argument("--dataset", default="mnist")
+    known = "mnist, mnist_1000, fashion_mnist, stacked_mnist, ring, grid, fashion_mnist32, faces32, faces64, faces128"
+    parser.add_argument("--dataset", default="mnist", help=known)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--device", default="cpu")

@@ -357,6 +357,22 @@ def test_modes_that_can_be_counted_decide_about_mode_collapse():
     assert verdict() == FAILS
 
 
+def test_overfitting_is_judged_by_the_runs_on_few_images():
+    runs, few = make_runs(), make_runs()
+    for system, auc in {"gan": 0.8, "sngan": 0.6, "psg_average": 0.7, "psg_algorithm1": 0.5}.items():
+        for record in few[system]:
+            record.quality[20]["mixture"]["membership_auc"] = auc + 0.01 * record.seed
+
+    def claim(others):
+        (found,) = (c for c in claims.paper_claims(comparison.tabulate(runs, 20), others) if "overfitting" in c.text)
+        return found
+
+    measured = claim({records.FEW_DIGITS: comparison.tabulate(few, 20)})
+    assert measured.verdicts == {"average": DEPENDS, "Algorithm 1": HOLDS}
+    assert measured.shown["sngan"].mean == pytest.approx(0.61)
+    assert set(claim({}).verdicts.values()) == {NOT_MEASURED}
+
+
 def test_a_generator_that_draws_one_digit_is_counted_though_the_mixture_looks_well():
     record = make_record("psg_average", 1)
     equal, ones = {f"share_{digit}": 0.1 for digit in range(10)}, {f"share_{digit}": 0.0 for digit in range(10)}
