@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ RUNS = Path(__file__).resolve().parents[1] / "data" / "runs"
 FORMAT = 1
 GRID_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
 QUALITY_SAMPLES = 10_000
-FEW_DIGITS, FEW, UNSEEN = "mnist_1000", 1_000, 10_000  # MNIST's first images, and those after them
+# MNIST's first images, so often in an epoch that it has as many steps as one of MNIST; and how many follow as unseen.
+FEW_DIGITS, FEW, REPEATS, UNSEEN = "mnist_1000", 1_000, 60, 10_000
 
 
 class RecordError(RuntimeError):
@@ -302,7 +303,7 @@ class _Judge:
             real = quality.embed(data.load_images(dataset, train=False, device=device).images, classifier)
             self.measure = lambda samples: quality.compare(quality.embed(samples, classifier), real)
         elif dataset == FEW_DIGITS and not images.notice:
-            self.measure, self.seen = _Judge("mnist", images).measure, images.images
+            self.measure, self.seen = _Judge("mnist", images).measure, images.images[:FEW]
             # Not test images: other people wrote those, so a discriminator tells them apart without remembering any.
             self.unseen = data.load_images("mnist", device=device, limit=FEW + UNSEEN).images[FEW:]
         elif dataset == "fashion_mnist32" and not images.notice:
@@ -345,7 +346,8 @@ def load_dataset(name: str, device: str, limit: int | None = None):
     if name in toys:
         return toys[name](device=device)
     if name == FEW_DIGITS:
-        return data.load_images("mnist", device=device, limit=FEW)
+        few = data.load_images("mnist", device=device, limit=FEW)
+        return replace(few, images=few.images.repeat(REPEATS, 1, 1, 1), labels=few.labels.repeat(REPEATS))
     if name == "stacked_mnist":
         return data.stacked_mnist(data.load_images("mnist", device=device))
     if name == "fashion_mnist32":
