@@ -10,7 +10,17 @@ from math import inf
 from pathlib import Path
 
 from helpers import records
-from helpers.comparison import BANDS, BENCHMARK, LEAST_SEEDS, MAIN, Interval, Sheet, Table, seconds_per_epoch
+from helpers.comparison import (
+    BANDS,
+    BENCHMARK,
+    COUNTED_MODES,
+    LEAST_SEEDS,
+    MAIN,
+    Interval,
+    Sheet,
+    Table,
+    seconds_per_epoch,
+)
 
 # The paper sees SNGAN converge at epoch 125. The final level is a mean over the last fifth of a run, and can only be
 # compared with what comes before: that fifth has to begin after epoch 125.
@@ -81,7 +91,6 @@ class Claim:
         return f"{verdict} ({', '.join(readings)})" if verdict == DEPENDS else verdict
 
 
-COUNTED_MODES = {"ring": "modes_covered", "grid": "modes_covered", "stacked_mnist": "modes_reached"}
 METHODS = {"psg_average": "average", "psg_algorithm1": "Algorithm 1"}
 
 

@@ -23,6 +23,8 @@ BENCHMARKED = {"gan": "gan", "sngan": "sngan", "psg_average": "psg_2"}  # system
 MAIN = ("gan", "sngan", "psg_average", "psg_algorithm1")
 LEAST_SEEDS = 3  # fewer give no verdict: an interval from two seeds is wider than anything worth saying
 BANDS = (0.05, 0.1, 0.2)
+# Data sets with modes that can be counted -> the number that counts them.
+COUNTED_MODES = {"ring": "modes_covered", "grid": "modes_covered", "stacked_mnist": "modes_reached"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: in
     """
     whole = ([len(run.history) for run in runs.get(s, ()) if run.history.status != "diverged"] for s in systems)
     return min((sorted(lengths, reverse=True)[:seeds][-1] for lengths in whole if lengths), default=0)
+
+
+def last_kept_epoch(histories: list[History]) -> int:
+    """The last epoch whose samples all of these histories have kept."""
+    return max(set.intersection(*(set(history.grids) for history in histories)))
 
 
 def first_epochs(history: History, epochs: int) -> History:
@@ -194,6 +201,12 @@ class Table:
         known = [system for system in runs if self.seeds(system)]
         return {f"{self.labels[s]}: {self.interval(s, name).mean:.3g}": runs[s] for s in known}
 
+    def leader(self, name: str, best=min) -> str:
+        """Which system has the lowest mean of a measure (with ``best=max`` the highest), as words for a title."""
+        means = {label: each.mean for label, each in self.intervals(name).items() if not isnan(each.mean)}
+        word = "lowest" if best is min else "highest"
+        return f"{word} mean at epoch {self.judged}: {best(means, key=means.get, default='not measured')}"
+
     def compare(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
         """Over the seeds that both have: system - other; with "ratio" system / other by logarithms; with "reduction"
         1 - system / other seed by seed, for a measure of the system that may come near 0."""
@@ -312,7 +325,7 @@ def coverage_sheet(found: dict[str, dict[str, list[records.Record]]], modes: dic
     for dataset, runs in found.items():
         for each in runs.values():
             last = [run.final_quality() for run in each if run.quality]
-            name = "modes_covered" if last and "modes_covered" in last[0] else "modes_reached"
+            name = COUNTED_MODES[dataset]
             numbers = [Interval.of([q.get(key, nan) for q in last]).by_seed() for key in (name, "high_quality", "kl")]
             length = min(len(run.history) for run in each)
             reached = f"{numbers[0]} of {modes[dataset]}"

@@ -357,6 +357,13 @@ def test_modes_that_can_be_counted_decide_about_mode_collapse():
     assert verdict() == FAILS
 
 
+def test_the_leader_of_a_measure_is_named_with_its_epoch():
+    table = comparison.tabulate(make_runs(), 20)
+    assert table.leader("fid") == "lowest mean at epoch 20: PSG-GAN, average"
+    assert table.leader("fid", max) == "highest mean at epoch 20: GAN"
+    assert table.leader("density").endswith("not measured")
+
+
 def test_overfitting_is_judged_by_the_runs_on_few_images():
     runs, few = make_runs(), make_runs()
     for system, auc in {"gan": 0.8, "sngan": 0.6, "psg_average": 0.7, "psg_algorithm1": 0.5}.items():

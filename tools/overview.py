@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import figures, records  # noqa: E402
+from helpers import comparison, figures, records  # noqa: E402
 from helpers.checkpoints import write_atomically  # noqa: E402
 
 SYSTEMS = {"gan": "GAN", "sngan": "SNGAN", "psg_average": "PSG-GAN"}
@@ -21,7 +21,7 @@ def main() -> None:
     )
     levels = {"equilibrium 1/2": 1 / 2, "equilibrium 1/3 (PSG-GAN)": 1 / 3}
     figures.compare_curves(runs, "pick_accuracy", "How often D picks the real image", "share", axes[1], levels)
-    epoch = max(set.intersection(*(set(histories[0].grids) for histories in runs.values())))
+    epoch = comparison.last_kept_epoch([histories[0] for histories in runs.values()])
     for ax, (name, histories) in zip(axes[2:], runs.items(), strict=True):
         figures.show_tile(ax, histories[0].grids[epoch][0][:25], f"{name}, epoch {epoch}", columns=5)
     write_atomically(ROOT / "notebooks" / "overview.png", figures.to_png(fig, dpi=80))
