@@ -76,7 +76,7 @@ def fid(features: Tensor, real_features: Tensor) -> float:
     return metric.compute().item()
 
 
-def kid(features: Tensor, real_features: Tensor, *, subsets: int = 20, subset_size: int = 1000, seed: int = 0) -> float:
+def kid(features: Tensor, real_features: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0) -> float:
     """Squared maximum mean discrepancy with the kernel (x·y / F + 1)³, the mean over random subsets.
 
     Bińkowski et al. 2018, arXiv:1801.01401. Unbiased, so it may fall below zero.
@@ -162,24 +162,51 @@ def jensen_shannon(counts: Tensor, other: Tensor) -> float:
 
 def compare(samples: Embedding, real: Embedding, classes: int = 10) -> dict[str, float]:
     """The numbers of `quality` for sets that are embedded already, so that one real set serves many runs."""
-    counts = samples.classes.bincount(minlength=classes).cpu()
-    real_counts = real.classes.bincount(minlength=classes).cpu()
+    counts, real_counts = class_counts(samples, classes), class_counts(real, classes)
     covered = (real_counts > 0) & (counts * STRAY * real_counts.sum() >= real_counts * counts.sum())
     return {
         "fid": fid(samples.features, real.features),
+        "fid_true_shares": fid(at_true_shares(samples, real, classes), real.features),
         "kid": kid(samples.features, real.features),
         **prdc(samples.features, real.features),
         "modes_covered": float(covered.sum()),
         "class_js": jensen_shannon(counts, real_counts),
         "class_entropy": entropy(counts),
-        **{f"share_{index}": share for index, share in enumerate((counts.double() / counts.sum()).tolist())},
+        **class_shares(counts),
     }
+
+
+def class_counts(samples: Embedding, classes: int = 10) -> Tensor:
+    """How many of the samples the classifier puts into each class: (classes,) int64, on the CPU."""
+    return samples.classes.bincount(minlength=classes).cpu()
+
+
+def class_shares(counts: Tensor) -> dict[str, float]:
+    """A class histogram as shares of all: {"share_0": ..., "share_1": ..., ...}."""
+    return {f"share_{index}": share for index, share in enumerate((counts.double() / counts.sum()).tolist())}
+
+
+def at_true_shares(samples: Embedding, real: Embedding, classes: int = 10, seed: int = 0) -> Tensor:
+    """Features (about N, F) of the samples drawn again, so that each class has the share that it has in ``real``.
+
+    Their FID asks how well the digits are drawn and leaves out how often each of them is. From each class so many are
+    drawn, with replacement, as its real share of N; a class that the samples lack stays missing.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    wanted = class_counts(real, classes).double() * len(samples.classes) / len(real.classes)
+    chosen = []
+    for label, count in enumerate(wanted.round().long().tolist()):
+        members = (samples.classes.cpu() == label).nonzero().flatten()
+        if len(members):
+            chosen.append(members[torch.randint(len(members), (count,), generator=rng)])
+    return samples.features[torch.cat(chosen).to(samples.features.device)]
 
 
 def quality(samples: Tensor, real: Tensor, classifier) -> dict[str, float]:
     """Every quality number for `samples` (N, 1, 28, 28) against `real` images (M, 1, 28, 28), all in [-1, 1].
 
     - fid, kid, precision, recall, density, coverage: see the functions of these names
+    - fid_true_shares: the FID of `at_true_shares`, which is what remains of it when every class has its true share
     - share_0 ... share_9: the share of samples that the classifier puts into each class
     - modes_covered: classes, of 10, with at least a tenth of the share they have among the real images
     - class_js: Jensen-Shannon divergence of the two class histograms, nats, 0 to 0.693
@@ -230,6 +257,17 @@ def stacked_mode_coverage(samples: Tensor, classifier) -> dict[str, float]:
     digits = embed(samples.flatten(0, 1).unsqueeze(1), classifier).classes.view(-1, 3).cpu()
     counts = (digits @ torch.tensor([100, 10, 1])).bincount(minlength=1000)
     return {"modes_reached": float((counts > 0).sum()), "kl": math.log(1000) - entropy(counts)}
+
+
+def score_slope(score, images: Tensor) -> float:
+    """How steep a discriminator is: the mean over ``images`` (N, ...) of |grad_x score(x)|, a 2-norm over all pixels.
+
+    ``score`` maps images to (N,) scores, logits or energies, each of its own image only. On fakes it is the size of the
+    push that a generator gets, up to the slope of its loss in the score.
+    """
+    images = images.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(score(images).sum(), images)
+    return slope.flatten(1).norm(dim=1).mean().item()
 
 
 def membership_auc(seen: Tensor, unseen: Tensor) -> float:

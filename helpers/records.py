@@ -14,19 +14,25 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from helpers import quality
 from helpers.checkpoints import CheckpointError, load_checkpoint, save_checkpoint, write_atomically
 from helpers.history import History
+from helpers.training import to_unit_range
 
 RUNS = Path(__file__).resolve().parents[1] / "data" / "runs"
 FORMAT = 1
 GRID_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500)
+# 8,000 photographs: after the last three a run has seen as many images as the source's after epochs 5, 10 and 20.
+FACES_GRID_EPOCHS = (1, 2, 5, 10, 20, 50, 127, 253, 506)
 QUALITY_SAMPLES = 10_000
+SLOPE_IMAGES = 1_000
 # MNIST's first images, so often in an epoch that it has as many steps as one of MNIST; and how many follow as unseen.
 FEW_DIGITS, FEW, REPEATS, UNSEEN = "mnist_1000", 1_000, 60, 10_000
 
@@ -180,7 +186,8 @@ def _record(folder, system, dataset, seed, epochs, device, command, every, progr
     from helpers.systems import make_trainer
 
     started, images = time.time(), load_dataset(dataset, device, limit)
-    grid_epochs = tuple(sorted({epoch for epoch in GRID_EPOCHS if epoch < epochs} | {epochs}))
+    candidates = FACES_GRID_EPOCHS if dataset.startswith("faces") else GRID_EPOCHS
+    grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
     options = {"grid_size": 36 if images.centres is None else 500} | settings  # points need more to be seen than images
     trainer = make_trainer(system, images, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
     judge = _Judge(dataset, images)
@@ -284,15 +291,15 @@ def _kept_grids(history: History) -> dict[int, np.ndarray]:
 
 class _Judge:
     """Scores samples of a trainer: digits and garments against real test images on the features of our own classifier,
-    toy sets and stacked digits by the modes that are covered, faces against photographs that are held out; where
-    training images are few, D by what it remembers of them. Other sets get no scores."""
+    toy sets and stacked digits by the modes that are covered, faces against photographs that are held out; and D by
+    how steep it is and, where training images are few, by what it remembers of them. Other sets get no scores."""
 
     def __init__(self, dataset: str, images):
-        from helpers import data, quality
+        from helpers import data
         from helpers.classifier import load_classifier
 
         self.measure, self.count, device = None, QUALITY_SAMPLES, images.images.device
-        self.seen = self.unseen = None
+        self.seen = self.unseen = self.count_classes = None
         if images.centres is not None:
             self.measure = lambda points: quality.mode_coverage(points, images.centres, data.TOY_STD)
         elif dataset == "stacked_mnist" and not images.notice:
@@ -302,6 +309,9 @@ class _Judge:
             classifier = load_classifier(dataset, device)
             real = quality.embed(data.load_images(dataset, train=False, device=device).images, classifier)
             self.measure = lambda samples: quality.compare(quality.embed(samples, classifier), real)
+            self.count_classes = lambda samples: quality.class_shares(
+                quality.class_counts(quality.embed(samples, classifier))
+            )
         elif dataset == FEW_DIGITS and not images.notice:
             self.measure, self.seen = _Judge("mnist", images).measure, images.images[:FEW]
             # Not test images: other people wrote those, so a discriminator tells them apart without remembering any.
@@ -320,22 +330,32 @@ class _Judge:
         players = len(set(trainer.generators))  # a generator that takes part twice is one
         samples = trainer.sample(count=self.count // players, seed=trainer.settings.seed + 2)[:players]
         scores = {"mixture": self.measure(samples.flatten(0, 1))}
-        if self.unseen is not None:
-            scores["mixture"]["membership_auc"] = _membership(trainer.discriminator, self.seen, self.unseen)
         if parts and players > 1:
             whole = trainer.sample(count=self.count, seed=trainer.settings.seed + 2)
             scores |= {f"generator {k}": self.measure(each) for k, each in enumerate(whole, 1)}
+        elif self.count_classes is not None and players > 1:
+            scores |= {f"generator {k}": self.count_classes(each) for k, each in enumerate(samples, 1)}
+        with _looked_at(trainer.discriminator) as discriminator:
+            if self.unseen is not None:
+                with torch.no_grad():
+                    answers = discriminator(self.seen), discriminator(self.unseen)
+                scores["mixture"]["membership_auc"] = quality.membership_auc(*answers)
+            if trainer.labels is None:
+                real = to_unit_range(trainer.images[:SLOPE_IMAGES].to(trainer.device))
+                scores["mixture"]["slope_real"] = quality.score_slope(discriminator, real)
+                fakes = samples[:, : SLOPE_IMAGES // players].flatten(0, 1)
+                scores["mixture"]["slope_fake"] = quality.score_slope(discriminator, fakes)
         return {part: {key: _nine_digits(value) for key, value in numbers.items()} for part, numbers in scores.items()}
 
 
-@torch.no_grad()
-def _membership(discriminator, seen, unseen) -> float:
-    from helpers import quality
-
-    discriminator.eval()  # else spectral norm would learn from it, and the run would no longer be the same
-    auc = quality.membership_auc(discriminator(seen), discriminator(unseen))
-    discriminator.train()
-    return auc
+@contextmanager
+def _looked_at(discriminator):
+    """The discriminator in evaluation mode, else spectral norm would learn from being asked, and change the run."""
+    discriminator.eval()
+    try:
+        yield discriminator
+    finally:
+        discriminator.train()
 
 
 def load_dataset(name: str, device: str, limit: int | None = None):

@@ -84,6 +84,8 @@ SYSTEMS = {
         slides_networks(2),
         lambda: PSG(rule="algorithm1", update_d="when_fooled"),
     ),
+    # The norm that the paper wanted to do without, in its own discriminator
+    "psg_sn": System("PSG-GAN, SN", slides_networks(2, spectral=True), PSG),
     # Controls: what makes the difference, two generators, averaging, or merely more fakes?
     "gan_double_fakes": System("GAN, doubled fakes", slides_networks(copies=2), PSG),
     "psg_4": System("PSG-GAN, K = 4", slides_networks(4), PSG),

@@ -181,7 +181,7 @@ def images(count, seed):
 def test_quality_gives_floats_for_every_number(classifier):
     numbers = q.quality(images(60, 0), images(50, 1), classifier)
     assert set(numbers) == {
-        *("fid", "kid", "precision", "recall", "density", "coverage"),
+        *("fid", "fid_true_shares", "kid", "precision", "recall", "density", "coverage"),
         *("modes_covered", "class_js", "class_entropy"),
         *(f"share_{c}" for c in range(10)),
     }
@@ -204,6 +204,28 @@ def test_class_numbers_of_constructed_histograms():
     # m = (0.55, 0.05 x 9): H(m) - ½ ln 10
     mixed = -0.55 * math.log(0.55) - 0.45 * math.log(0.05)
     assert collapsed["class_js"] == pytest.approx(mixed - math.log(10) / 2)
+
+
+def test_fid_at_true_shares_leaves_out_how_often_each_class_is_drawn():
+    """Each class is a point cloud of its own: right clouds in wrong shares are perfect once the shares are mended."""
+    offset = 10 * torch.arange(10.0)[:, None] * torch.ones(4)
+    real, skewed = embedding([1000] * 10), embedding([100] * 9 + [9100], seed=1)
+    real, skewed = (q.Embedding(e.features + offset[e.classes], e.classes) for e in (real, skewed))
+    drawn = q.at_true_shares(skewed, real)
+    assert len(drawn) == 10_000
+    numbers = q.compare(skewed, real)
+    assert numbers["fid"] > 1000 * numbers["fid_true_shares"] > 0
+    assert q.fid(drawn, real.features) == numbers["fid_true_shares"], "drawn with a seed of its own"
+    missing = q.at_true_shares(q.Embedding(skewed.features[:900], skewed.classes[:900]), real)
+    assert len(missing) == 9 * 90, "a class without samples stays missing"
+
+
+def test_score_slope_of_known_slopes():
+    weight = torch.tensor([3.0, 4.0])
+    assert q.score_slope(lambda x: x @ weight, normal(7, 2, 0).float()) == pytest.approx(5)
+    points = torch.tensor([[3.0, 4.0], [0.0, 1.0]])  # the slope of |x|^2 is 2 |x|: 10 and 2
+    assert q.score_slope(lambda x: x.square().sum(1), points) == pytest.approx(6)
+    assert not points.requires_grad
 
 
 def test_embedding_is_what_the_classifier_says(classifier):
