@@ -48,7 +48,7 @@ notebooks: .venv/.installed
 	$(VENV_PYTHON) tools/build_notebooks.py $(ARGS)
 
 record: .venv/.installed
-	$(VENV_PYTHON) -m helpers.records $(ARGS)
+	$(VENV_PYTHON) -m helpers.evidence.recorder $(ARGS)
 
 bench: .venv/.installed
 	$(VENV_PYTHON) -m benchmarks $(ARGS)

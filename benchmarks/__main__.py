@@ -19,9 +19,9 @@ from benchmarks.floor import Floor
 from benchmarks.measure import Measure, alternate, machine_facts, ratios, summarise
 from benchmarks.slides import slides_loop
 from benchmarks.waits import measure_waits
-from helpers.checkpoints import write_atomically
-from helpers.figures import to_png
-from helpers.session import pick_device
+from helpers.device import pick_device
+from helpers.draw.figures import to_png
+from helpers.files import write_atomically
 
 BATCH_SIZE = 100
 

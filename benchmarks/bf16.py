@@ -14,8 +14,8 @@ import torch
 from tqdm.auto import tqdm
 
 from helpers.data import load_images
-from helpers.records import load_runs
-from helpers.systems import make_trainer
+from helpers.evidence.records import load_runs
+from helpers.gan.systems import make_trainer
 
 COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake", "pick_accuracy", "diversity")
 

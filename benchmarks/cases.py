@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from helpers import objectives
-from helpers.networks import Discriminator, Generator
-from helpers.systems import SYSTEMS
-from helpers.training import Settings, Trainer
+from helpers.gan import objectives
+from helpers.gan.networks import Discriminator, Generator
+from helpers.gan.systems import SYSTEMS
+from helpers.gan.training import Settings, Trainer
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _batches_in(floor: Floor, seconds: float, device) -> int:
 
 def draw(points: list[dict], facts: dict):
     """The figure: seconds per epoch of our GAN and of its floor, one panel per sweep, both axes logarithmic."""
-    from helpers.figures import line_style, new_figure
+    from helpers.draw.figures import line_style, new_figure
 
     fig, axes = new_figure(columns=2, rows=2, width=9.0, height=6.6, sharey=True)
     for ax, (sweep, (_, axis)) in zip(axes.flat, SWEEPS.items(), strict=True):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from benchmarks.cases import CASES
-from helpers.checkpoints import write_atomically
+from helpers.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, README = ROOT / "benchmarks" / "results.json", ROOT / "README.md"

@@ -19,7 +19,8 @@ import json, sys, time
 begin = time.perf_counter()
 import torch
 after_torch = time.perf_counter()
-from helpers import data, systems
+from helpers import data
+from helpers.gan import systems
 after_helpers = time.perf_counter()
 images = data.load_images("mnist", device=sys.argv[2])
 after_data = time.perf_counter()

@@ -3,9 +3,9 @@
 import torch
 
 from helpers.data import ring_of_gaussians
-from helpers.networks import Discriminator, Generator
-from helpers.objectives import PSG
-from helpers.training import Settings, Trainer
+from helpers.gan.networks import Discriminator, Generator
+from helpers.gan.objectives import PSG
+from helpers.gan.training import Settings, Trainer
 
 RING = ring_of_gaussians(200)
 

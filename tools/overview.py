@@ -6,8 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import comparison, figures, records  # noqa: E402
-from helpers.checkpoints import write_atomically  # noqa: E402
+from helpers.draw import figures  # noqa: E402
+from helpers.evidence import comparison, records  # noqa: E402
+from helpers.files import write_atomically  # noqa: E402
 
 SYSTEMS = {"gan": "GAN", "sngan": "SNGAN", "psg_average": "PSG-GAN"}
 

@@ -15,8 +15,11 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import data, figures, session, systems  # noqa: E402
-from helpers.checkpoints import write_atomically  # noqa: E402
+from helpers import data  # noqa: E402
+from helpers.draw import figures  # noqa: E402
+from helpers.files import write_atomically  # noqa: E402
+from helpers.gan import systems  # noqa: E402
+from helpers.reader import session  # noqa: E402
 from tools.build_notebooks import execute, kernel_environment, normalise  # noqa: E402
 from tools.build_notebooks import write_atomically as write_notebook  # noqa: E402
 

@@ -8,7 +8,7 @@ from pathlib import Path
 url = os.environ.get("GAN_REPO_URL", "https://github.com/OWNER/REPO.git")
 branch = os.environ.get("GAN_REPO_REF", "main")
 here = Path.cwd()
-clones = (folder for folder in (here, *here.parents) if (folder / "helpers/training.py").is_file())
+clones = (folder for folder in (here, *here.parents) if (folder / "helpers/gan/training.py").is_file())
 root = next(clones, Path("gan-clone").resolve())
 fetch = ["git", "clone", "--quiet", "--depth=1", "--branch", branch, url, str(root)]
 if not (root / "helpers").is_dir() and subprocess.call(fetch) != 0:

@@ -1,0 +1,173 @@
+"""Drawings that are not curves: systems as boxes and arrows, Algorithm 1 as a decision, intervals, shares, verdicts.
+
+Like ``figures`` it returns matplotlib Figures, reads no file and trains nothing. Solid arrows carry data, dashed ones
+carry a loss back to the network it updates.
+"""
+
+from math import isnan
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from helpers.draw.figures import BLACK, COLOURS, line_style, new_figure
+from helpers.evidence.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED
+
+MARKS = "osD^vP*Xhd<>"
+PALE = {"data": "#FFF3D6", "generator": "#DCEBF7", "discriminator": "#F9DFCF", "loss": "#FFFFFF"}
+
+
+def draw_boxes(ax, boxes: dict[str, tuple], arrows: list[tuple]) -> None:
+    """Boxes joined by arrows, on an axes of which only x from 0 to 10 is fixed.
+
+    boxes: name -> (x, y, text, kind), x and y of the centre, kind a key of PALE
+    arrows: (from, to, text, curvature); a curvature other than 0 bends the arrow and draws it dashed
+    """
+    patches = {}
+    for name, (x, y, text, kind) in boxes.items():
+        frame = {"boxstyle": "round,pad=0.45", "facecolor": PALE[kind], "edgecolor": BLACK}
+        patches[name] = ax.text(x, y, text, ha="center", va="center", fontsize=9, bbox=frame, zorder=3)
+    ax.figure.canvas.draw()  # the frames get their sizes here
+    for start, end, text, curvature in arrows:
+        style = {
+            "arrowstyle": "-|>",
+            "color": BLACK,
+            "linewidth": 1.2,
+            "mutation_scale": 12,
+            "shrinkA": 1,
+            "shrinkB": 1,
+        }
+        style |= {"patchA": patches[start].get_bbox_patch(), "patchB": patches[end].get_bbox_patch()}
+        if curvature:
+            style |= {"connectionstyle": f"arc3,rad={curvature}", "linestyle": (0, (4, 3)), "color": COLOURS[1]}
+        (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
+        ax.annotate("", (x1, y1), (x0, y0), arrowprops=style, zorder=2)
+        if text:
+            ax.text((x0 + x1) / 2, (y0 + y1) / 2 + 0.12, text, ha="center", va="bottom", fontsize=8)
+    ax.set_axis_off()
+
+
+def architecture(count: int, title: str, spectral: bool = False) -> Figure:
+    """GAN or SNGAN (count = 1) or PSG-GAN with ``count`` generators: what goes where, and what a loss updates.
+
+    Drawn after Figs 1 and 2 of the PSG-GAN paper.
+    """
+    fig, ax = new_figure(width=9, height=1.5 + 0.85 * count)
+    norm = "\nspectral norm\nin every layer" if spectral else ""
+    middle = (count + 1) / 2
+    boxes = {
+        "x": (0.6, 0, "real images\n$x$", "data"),
+        "d": (6.4, middle / 2, "Discriminator\n$D$" + norm, "discriminator"),
+        "loss": (9.2, middle / 2, "which is real?\n$\\Rightarrow$ losses", "loss"),
+    }
+    arrows = [("x", "d", "", 0), ("d", "loss", "scores", 0), ("loss", "d", "", 0.45)]
+    for k in range(1, count + 1):
+        number, y = (f"_{k}" if count > 1 else ""), count + 1 - k
+        boxes |= {
+            f"z{k}": (0.6, y, f"latents $z{number}$", "data"),
+            f"g{k}": (2.7, y, f"Generator $G{number}$", "generator"),
+            f"f{k}": (4.5, y, f"fakes $G{number}(z{number})$", "data"),
+        }
+        arrows += [(f"z{k}", f"g{k}", "", 0), (f"g{k}", f"f{k}", "", 0), (f"f{k}", "d", "", 0)]
+        arrows += [("loss", f"g{k}", "", 0.3 if k == 1 else 0.22)]
+    draw_boxes(ax, boxes, arrows)
+    ax.set(title=title, xlim=(-0.4, 10.2), ylim=(-0.6, count + 1.1))
+    return fig
+
+
+def algorithm1(title: str) -> Figure:
+    """Algorithm 1 of the PSG-GAN paper for two generators: who wins the triple, who is updated."""
+    fig, ax = new_figure(width=9, height=3.1)
+    boxes = {"ask": (5, 2.5, "scores of $x$, $G_1(z_1)$, $G_2(z_2)$:  which is the highest?", "discriminator")}
+    cases = (
+        ("$G_1(z_1)$", "update $G_2$ and $D$"),
+        ("$G_2(z_2)$", "update $G_1$ and $D$"),
+        ("$x$", "update $G_1$ and $G_2$\nwith their average loss\n($D$: not named)"),
+    )
+    arrows = []
+    for k, (winner, update) in enumerate(cases):
+        x = 1.5 + 3.5 * k
+        boxes |= {f"w{k}": (x, 1.5, winner, "data"), f"u{k}": (x, 0.3, update, "generator")}
+        arrows += [("ask", f"w{k}", "", 0), (f"w{k}", f"u{k}", "", 0)]
+    draw_boxes(ax, boxes, arrows)
+    ax.set(title=title, xlim=(0, 10), ylim=(-0.4, 2.9))
+    return fig
+
+
+def intervals(groups: dict, measure: str, ax=None, title: str | None = None, floor: float | None = None) -> Figure:
+    """Means with their 95 % intervals and a thin mark for every seed, one row each; a hollow mark is a single seed.
+
+    The axis spans the seeds: of a wide interval, as three seeds may give, it shows what fits.
+    groups: name -> an object with mean, low, high, values (``comparison.Interval``); rows whose mean is NaN stay empty
+    floor: what real images score, a dashed line
+    """
+    fig, ax = new_figure(width=6, height=1.2 + 0.3 * len(groups)) if ax is None else (ax.figure, ax)
+    known = {name: each.mean for name, each in groups.items() if not isnan(each.mean)}
+    for index, each in enumerate(groups.values()):
+        colour = COLOURS[index % len(COLOURS)]
+        ax.plot(each.values, [index] * len(each.values), "|", color=colour, alpha=0.6, markersize=9)
+        ax.plot(each.mean, index, "o", color=colour, markerfacecolor="white" if isnan(each.low) else colour)
+    if floor is not None:
+        ax.axvline(floor, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
+        measure += f" (dashed, real: {floor:.2g})"
+    limits = ax.get_xlim()
+    for index, each in enumerate(groups.values()):
+        ax.plot([each.low, each.high], [index, index], **line_style(index))
+    title = title or (f"Lowest mean: {min(known, key=known.get)}" if known else "Not measured")
+    ax.set(title=title, xlabel=measure, xlim=limits, yticks=range(len(groups)), yticklabels=list(groups))
+    ax.locator_params(axis="x", nbins=4)
+    ax.set_ylim(len(groups) - 0.5, -0.5)
+    return fig
+
+
+def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> Figure:
+    """One mark per name at the means of two measures, with the 95 % interval of the second as a bar and its seeds as
+    thin marks; the axis spans the seeds.
+
+    across, up: name -> an object with mean, low, high and values (``comparison.Interval``)
+    """
+    fig, ax = new_figure(width=8, height=4.2)
+    for index, (name, x) in enumerate(across.items()):
+        colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
+        ax.plot(x.mean, up[name].mean, mark, color=colour, markersize=8, label=name)
+        ax.plot([x.mean] * len(up[name].values), up[name].values, "_", color=colour, alpha=0.6, markersize=9)
+    limits = ax.get_ylim()
+    for index, (name, x) in enumerate(across.items()):
+        ax.vlines(x.mean, up[name].low, up[name].high, color=COLOURS[index % len(COLOURS)], linewidth=1)
+    ax.set_ylim(limits)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) -> Figure:
+    """A cell for each claim and method with its verdict as a word; the shade repeats it.
+
+    rows: claim -> method -> verdict, a word of ``helpers.evidence.claims``; methods: the columns
+    """
+    shades = {HOLDS: "#cfe8d8", FAILS: "#f3cfb3", DEPENDS: "#f7ecc0"}
+    fig, ax = new_figure(width=11, height=0.8 + 0.42 * len(rows))
+    for y, each in enumerate(rows.values()):
+        for x, method in enumerate(methods):
+            verdict = each.get(method, NOT_MEASURED)
+            ax.add_patch(Rectangle((x, y), 1, 1, facecolor=shades.get(verdict, "white"), edgecolor="0.6"))
+            ax.text(x + 0.5, y + 0.5, verdict, ha="center", va="center", fontsize=10)
+    ax.set(title=title, xlim=(0, len(methods)), ylim=(len(rows), 0))
+    ax.set_xticks([x + 0.5 for x in range(len(methods))], methods)
+    ax.set_yticks([y + 0.5 for y in range(len(rows))], list(rows))
+    ax.tick_params(length=0)
+    ax.grid(False)
+    return fig
+
+
+def shares(rows: dict[str, list[float]], title: str) -> Figure:
+    """How the samples of each row divide among classes: per cent in words, and as shade."""
+    fig, ax = new_figure(width=9, height=0.9 + 0.32 * len(rows))
+    values = 100 * np.array(list(rows.values()))
+    ax.imshow(values, cmap="Blues", vmin=0, vmax=60, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        ax.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 35 else "black")
+    ax.set(title=title, xlabel="digit (numbers: per cent of the samples)", xticks=range(values.shape[1]))
+    ax.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    ax.grid(False)
+    return fig

@@ -1,0 +1,264 @@
+"""Recorded runs side by side: from records to one number per system, seed and measure.
+
+A ``Table`` holds all numbers after the same epoch; it compares systems in pairs of the same seed. What the numbers say
+about the paper's claims is in ``claims``; the tables that a reader sees are in ``sheets``.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import exp, isnan, log, nan
+from pathlib import Path
+
+from helpers.evidence import records
+from helpers.evidence.recorder import describe_environment
+from helpers.files import PROJECT
+from helpers.gan.history import History
+from helpers.gan.networks import count_parameters
+from helpers.gan.systems import SYSTEMS, make_trainer
+from helpers.measure import stability
+
+BENCHMARK = PROJECT / "benchmarks" / "results.json"
+BENCHMARKED = {"gan": "gan", "sngan": "sngan", "psg_average": "psg_2"}  # system -> the benchmark's name
+
+MAIN = ("gan", "sngan", "psg_average", "psg_algorithm1")
+LEAST_SEEDS = 3  # fewer give no verdict: an interval from two seeds is wider than anything worth saying
+BANDS = (0.05, 0.1, 0.2)
+# Data sets with modes that can be counted -> the number that counts them.
+COUNTED_MODES = {"ring": "modes_covered", "grid": "modes_covered", "stacked_mnist": "modes_reached"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % interval (Student's t); low and high are NaN for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    values: tuple[float, ...] = ()  # one per seed
+
+    @classmethod
+    def of(cls, values) -> "Interval":
+        values = [float(value) for value in values if not isnan(value)]
+        return cls(*stability.across_seeds(values), len(values), tuple(values)) if values else cls(nan, nan, nan, 0)
+
+    def map(self, function: Callable[[float], float]) -> "Interval":
+        """The interval of an increasing or decreasing function of the mean."""
+        low, high = sorted((function(self.low), function(self.high)))
+        return Interval(function(self.mean), low, high, self.seeds, tuple(map(function, self.values)))
+
+    def by_seed(self) -> str:
+        """The mean and every seed's own number: no interval of three can say more than these."""
+        listed = f" ({', '.join(f'{value:.3g}' for value in self.values)})"
+        return f"{self.mean:.3g}{listed}" if len(self.values) > 1 else str(self)
+
+    def __str__(self) -> str:
+        if not self.seeds:
+            return "—"
+        shown = f"{self.mean:.3g}"
+        return shown if isnan(self.low) else f"{shown} [{self.low:.3g}, {self.high:.3g}]"
+
+
+# ---- from records to one number per system, seed and measure --------------------------------------------------------
+
+
+def read_all(systems=MAIN, dataset: str = "mnist", runs=records.RUNS) -> dict[str, list[records.Record]]:
+    """All readable records of these systems: system -> records by seed. Systems without any are left out."""
+    found = {system: records.load_runs(system, dataset, runs=runs) for system in systems}
+    return {system: each for system, each in found.items() if each}
+
+
+def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: int = LEAST_SEEDS) -> int:
+    """The most epochs that ``seeds`` runs of each of these systems have (or all its runs, where it has fewer).
+
+    Runs that diverged do not shorten the comparison; ``tabulate`` counts them.
+    """
+    whole = ([len(run.history) for run in runs.get(s, ()) if run.history.status != "diverged"] for s in systems)
+    return min((sorted(lengths, reverse=True)[:seeds][-1] for lengths in whole if lengths), default=0)
+
+
+def last_kept_epoch(histories: list[History]) -> int:
+    """The last epoch whose samples all of these histories have kept."""
+    return max(set.intersection(*(set(history.grids) for history in histories)))
+
+
+def first_epochs(history: History, epochs: int) -> History:
+    """The history as it stood after so many epochs."""
+    events = [event for event in history.events if event["epoch"] <= epochs]
+    return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
+
+
+def diverged(run: records.Record, epochs: int) -> bool:
+    """Whether a run had ended in NaN by then."""
+    return run.history.status == "diverged" and len(run.history) <= epochs
+
+
+def whole_runs(each: list[records.Record], epochs: int) -> list[records.Record]:
+    """The runs that can be compared after so many epochs: long enough, and still well then."""
+    return [run for run in each if len(run.history) >= epochs and not diverged(run, epochs)]
+
+
+def curves(runs: dict[str, list[records.Record]], epochs: int, systems=MAIN) -> dict[str, list[History]]:
+    """The first so many epochs of every run that can be compared: the system's label -> histories by seed."""
+    found = {s: [run.history for run in whole_runs(runs.get(s, []), epochs)] for s in systems}
+    return {each[0].label: [first_epochs(history, epochs) for history in each] for each in found.values() if each}
+
+
+def course_numbers(record: records.Record, epochs: int) -> dict[str, float]:
+    """Every number of a run's history after so many epochs; "final" values are means over the last fifth of them."""
+    history, final = first_epochs(record.history, epochs), stability.final_level
+    has = set(history.columns)
+    numbers = {
+        "final_d_loss": final(history["d_loss"]),
+        "final_g_loss": final(history["g_loss"]),
+        "d_loss - g_loss": final(history["d_loss"] - history["g_loss"]),
+        "gap": final(stability.gap(history)),
+        "gap_halved": final(stability.gap(history, halved=True)),
+        "distance": final(stability.distance_to_equilibrium(history)),
+        "oscillation_d": stability.oscillation(history["d_loss"]),
+        "oscillation_g": stability.oscillation(history["g_loss"]),
+        "pick_accuracy": final(history["pick_accuracy"]),
+        "d_real": final(history["d_real"]) if "d_real" in has else nan,
+        "collapsed": float(any(event["kind"] == "collapsed" for event in history.events)),
+        "won": float(any(event["kind"] == "discriminator_won" for event in history.events)),
+    }
+    if {"accuracy_real", "accuracy_fake"} <= has:
+        numbers["binary_accuracy"] = final(history["accuracy_real"] + history["accuracy_fake"]) / 2
+    for curve in ("d_loss", "pick_accuracy"):
+        for band in BANDS:
+            epoch = stability.convergence_epoch(history[curve], band)
+            # A run that never settles counts as settling after its end: a bound, and no run is left out.
+            numbers[f"convergence of {curve}, band {band:.0%}"] = float(epoch or epochs + 1)
+    return numbers
+
+
+def each_generator(record: records.Record) -> list[dict[str, float]]:
+    """The quality of every generator alone after a run's last epoch; empty where it was not measured."""
+    last = record.quality.get(max(record.quality, default=0), {})
+    return [numbers for name, numbers in last.items() if name != "mixture"] or list(last.values())
+
+
+def one_digit_generators(record: records.Record) -> int:
+    """How many generators drew nine tenths of their samples from one class.
+
+    The event "collapsed" cannot see them: it looks at the samples of all generators together, and at their pixels.
+    """
+    shares = [[part[key] for key in part if key.startswith("share_")] for part in each_generator(record)]
+    return sum(max(each, default=0) >= 0.9 for each in shares)
+
+
+@dataclass
+class Table:
+    """One number per system, seed and measure after ``epochs`` epochs; runs that diverged are counted, not averaged.
+
+    Quality is that after epoch ``judged``, the last up to there at which all of these runs were measured.
+    """
+
+    epochs: int
+    labels: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    diverged: dict[str, list[int]] = field(default_factory=dict)
+    judged: int = 0
+
+    def seeds(self, system: str) -> list[int]:
+        return sorted(self.numbers.get(system, {}))
+
+    def value(self, system: str, seed: int, name: str) -> float:
+        return self.numbers[system][seed].get(name, nan)
+
+    def interval(self, system: str, name: str) -> Interval:
+        return Interval.of([self.value(system, seed, name) for seed in self.seeds(system)])
+
+    def describe(self, *names: str, systems=None) -> str:
+        """These systems (by default all) with their numbers in words, for a figure's alternative text."""
+        systems = [system for system in systems or self.labels if self.seeds(system)]
+        return "; ".join(
+            f"{self.labels[s]} {', '.join(str(self.interval(s, name)) for name in names)}" for s in systems
+        )
+
+    def intervals(self, name: str) -> dict[str, Interval]:
+        """The label of every system with runs of this length -> its interval of one measure."""
+        return {label: self.interval(system, name) for system, label in self.labels.items() if self.seeds(system)}
+
+    def legend(self, runs: dict[str, list], name: str) -> dict[str, list]:
+        """The runs of every system that this table has, by the system's label and its mean of one measure."""
+        known = [system for system in runs if self.seeds(system)]
+        return {f"{self.labels[s]}: {self.interval(s, name).mean:.3g}": runs[s] for s in known}
+
+    def leader(self, name: str, best=min) -> str:
+        """Which system has the lowest mean of a measure (with ``best=max`` the highest), as words for a title."""
+        means = {label: each.mean for label, each in self.intervals(name).items() if not isnan(each.mean)}
+        word = "lowest" if best is min else "highest"
+        return f"{word} mean at epoch {self.judged}: {best(means, key=means.get, default='not measured')}"
+
+    def effect(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
+        """Over the seeds that both have: system - other; with "ratio" system / other by logarithms; with "reduction"
+        1 - system / other seed by seed, for a measure of the system that may come near 0."""
+        seeds = [seed for seed in self.seeds(system) if seed in self.seeds(other)]
+        pairs = [(self.value(system, seed, name), self.value(other, seed, name)) for seed in seeds]
+        if name.startswith("convergence"):  # two that never settle cannot be told apart
+            pairs = [(nan, nan) if min(pair) > self.epochs else pair for pair in pairs]
+        if how == "difference":
+            return Interval.of([a - b for a, b in pairs])
+        if how == "reduction":
+            return Interval.of([1 - a / b if b else nan for a, b in pairs])
+        return Interval.of([log(a / b) if a > 0 and b > 0 else nan for a, b in pairs]).map(exp)
+
+
+def tabulate(runs: dict[str, list[records.Record]], epochs: int) -> Table:
+    """The table at ``epochs``; runs that are shorter (and did not diverge) are left out."""
+    compared = {system: whole_runs(each, epochs) for system, each in runs.items()}
+    measured = [set(run.quality) for each in compared.values() for run in each]
+    judged = max((epoch for epoch in set.intersection(*measured) if epoch <= epochs), default=0) if measured else 0
+    table = Table(epochs, judged=judged)
+    for system, each in runs.items():
+        table.labels[system] = each[0].history.label
+        table.diverged[system] = [run.seed for run in each if diverged(run, epochs)]
+        table.numbers[system] = {
+            run.seed: course_numbers(run, epochs) | run.quality.get(judged, {}).get("mixture", {})
+            for run in compared[system]
+        }
+    return table
+
+
+def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interval]]:
+    """device -> system -> seconds per epoch of MNIST in the benchmark; the interval is from quartile to quartile.
+
+    Recorded runs have seconds, too, but other work ran beside them: one system differs there several-fold.
+    """
+    if not Path(benchmark).exists():
+        return {}
+    found = {}
+    for device, report in json.loads(Path(benchmark).read_text(encoding="utf-8")).items():
+        measures, rounds = {m["name"]: m for m in report["measures"]}, report["settings"]["rounds"]
+        chosen = {system: measures[f"{case}/ours"] for system, case in BENCHMARKED.items()}
+        found[device] = {s: Interval(m["value"], m["low"], m["high"], rounds) for s, m in chosen.items()}
+    return found
+
+
+def multiplications(system: str, batch_size: int = 100) -> float:
+    """Multiplications of one training step on images of 28x28 pixels, spectral norm's own not counted.
+
+    A pass through a layer takes one per weight and image, the way back two: for the gradients of its weights and of its
+    inputs. A network's first layer needs no gradient of its inputs, a discriminator that teaches a generator none of
+    its weights.
+    """
+    generators, discriminator = SYSTEMS[system].networks((1, 28, 28), 0)
+    k, d = len(generators), count_parameters(discriminator)  # a generator that takes part twice works twice
+    d_step = (3 * d - discriminator.layers[0].weight.numel()) * (1 + k)
+    g_step = sum(3 * count_parameters(g) - g.layers[0].weight.numel() for g in generators) + 2 * d * k
+    return batch_size * (d_step + g_step)
+
+
+def demonstration(image_set, epochs: int = 3, seeds: int = 2) -> dict[str, list[records.Record]]:
+    """Short runs in place of records where nothing is recorded, so that a notebook can still show its figures.
+
+    They have no quality numbers, and too few seeds for any verdict.
+    """
+    provenance = describe_environment(str(image_set.images.device)) | {"command": "demonstration, not recorded"}
+    runs = {}
+    for system in MAIN:
+        trainers = [make_trainer(system, image_set, epochs=epochs, seed=s, grid_epochs=(epochs,)) for s in range(seeds)]
+        runs[system] = [records.Record(records.RUNS, trainer.fit(False), provenance, {}) for trainer in trainers]
+    return runs

@@ -1,0 +1,252 @@
+"""Trains runs and records them: ``python -m helpers.evidence.recorder --systems gan sngan --dataset mnist``.
+
+What a record is and how it is read stands in ``records``; what is measured after the kept epochs, in
+``helpers.measure.judge``.
+"""
+
+import argparse
+import platform
+import subprocess
+import sys
+import time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import save
+
+from helpers.data.catalogue import CATALOGUE, load_dataset
+from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, seal
+from helpers.files import PROJECT, write_atomically
+from helpers.gan.history import History
+from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
+from helpers.gan.systems import SYSTEMS, make_trainer
+from helpers.measure.judge import Judge, find_ruler
+
+COMMAND = "python -m helpers.evidence.recorder"
+
+
+def record_run(
+    system: str,
+    dataset: str,
+    seed: int,
+    epochs: int,
+    runs: Path = RUNS,
+    device: str = "cpu",
+    command: str = "",
+    every: float = 60.0,
+    progress: bool = True,
+    limit: int | None = None,
+    weights: bool = True,
+    **settings,
+) -> Path:
+    """Train one run and write its record, or return at once where a complete one of that length lies already.
+
+    Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
+    Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
+    """
+    folder = Path(runs) / dataset / system / f"seed{seed}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock", timeout=0):
+            if _is_complete(folder, epochs):
+                return folder
+            kept = weights and seed == 0
+            return _train(
+                folder, system, dataset, seed, epochs, device, command, every, progress, limit, kept, settings
+            )
+    except Timeout:
+        raise RecordError(
+            f"{folder} is being recorded by another process; wait for it or choose another seed"
+        ) from None
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be written ({error}); free some space or choose another folder") from error
+
+
+def _train(folder, system, dataset, seed, epochs, device, command, every, progress, limit, weights, settings) -> Path:
+    started, images = time.time(), load_dataset(dataset, device, limit)
+    row = CATALOGUE[dataset]
+    grid_epochs = tuple(sorted({epoch for epoch in row.kept_epochs if epoch < epochs} | {epochs}))
+    options = {"grid_size": row.grid_size} | settings
+    trainer = make_trainer(system, images, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
+    judge = Judge(dataset, images)
+    checkpoint, quality, spent = folder / "checkpoint.pt", {}, 0.0
+    if state := load_checkpoint(checkpoint):
+        trainer.load_state_dict(state["trainer"])
+        quality, spent = state["quality"], state["seconds"]
+    saved = time.monotonic()
+
+    def after_epoch(trainer):
+        nonlocal saved
+        done = len(trainer.history)
+        if done in grid_epochs and trainer.history.status != "diverged":
+            quality[done] = _rounded(judge(trainer, whole_parts=done == epochs))
+        if time.monotonic() - saved > every and done < epochs and trainer.history.status != "diverged":
+            seconds = spent + time.time() - started
+            save_checkpoint(checkpoint, {"trainer": trainer.state_dict(), "quality": quality, "seconds": seconds})
+            saved = time.monotonic()
+
+    history = trainer.fit(progress=progress, on_epoch=after_epoch)
+    if history.status == "interrupted":
+        raise KeyboardInterrupt
+    provenance = describe_environment(device) | {
+        "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": round(spent + time.time() - started, 1),
+        "images": len(images.images),
+        "notice": images.notice,
+    }
+    _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
+    for file in folder.glob(f"{checkpoint.name}*"):
+        file.unlink()
+    return folder
+
+
+def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: dict, weights: bool) -> None:
+    """Write the parts, then record.json with their checksums: until it is there the run does not count."""
+    (folder / "record.json").unlink(missing_ok=True)
+    buffer, files = BytesIO(), {}
+    np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in _kept_grids(trainer.history).items()})
+    contents = {"grids.npz": buffer.getvalue()}
+    if weights:
+        # Half precision is enough to draw from a generator, and keeps the repository small.
+        state = {f"generators.{key}": value.cpu() for key, value in trainer.generators.state_dict().items()}
+        contents["weights.safetensors"] = save(
+            {key: value.half() if value.is_floating_point() else value.clone() for key, value in state.items()}
+        )
+    for filename, content in contents.items():
+        write_atomically(folder / filename, content)
+        files[filename] = digest(content)
+    body = (
+        {"format": FORMAT}
+        | name
+        | {
+            "provenance": provenance,
+            "quality": {str(epoch): numbers for epoch, numbers in quality.items()},
+            "files": files,
+            "history": trainer.history.to_dict(),
+        }
+    )
+    write_atomically(folder / "record.json", seal(body))
+
+
+def record_floor(dataset: str, runs: Path = RUNS, device: str = "cpu", seed: int = 0) -> Path:
+    """Measure real training images as if a generator had drawn them, and write that beside the data set's runs."""
+    images = load_dataset(dataset, device)
+    ruler = find_ruler(dataset, images)
+    if ruler is None:
+        raise RecordError(f"{dataset} is not the real thing here: {images.notice}")
+    order = torch.randperm(len(images.images), generator=torch.Generator().manual_seed(seed))
+    chosen = images.images[order[: ruler.count].to(images.images.device)]
+    provenance = describe_environment(device) | {
+        "command": f"{COMMAND} --dataset {dataset} --floor --device {device}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    numbers = _rounded({"real": ruler.measure(chosen)})["real"]
+    path = Path(runs) / dataset / "floor.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, seal({"format": FORMAT, "provenance": provenance, "quality": numbers}))
+    return path
+
+
+def _kept_grids(history: History) -> dict[int, np.ndarray]:
+    """The samples worth their space: of seed 0 every kept epoch, of other seeds the last; of colour images only 16."""
+    grids = history.grids
+    if history.settings["seed"] != 0:
+        grids = {epoch: grid for epoch, grid in grids.items() if epoch == max(grids)}
+    return {epoch: grid[:, :16] if grid.shape[2] == 3 else grid for epoch, grid in grids.items()}
+
+
+def describe_environment(device: str) -> dict:
+    """What a number can depend on besides settings and seed."""
+    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else platform.machine()
+    return {
+        "device": f"{device} ({name})",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "revision": _revision(),
+    }
+
+
+def _revision() -> str:
+    """The commit that the code stands at, with "+" if helpers differs from it."""
+
+    def git(*arguments):
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "helpers") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _is_complete(folder: Path, epochs: int) -> bool:
+    try:
+        history = read_record(folder).history
+    except RecordError:
+        return False
+    return len(history) >= epochs or history.status == "diverged"
+
+
+def _rounded(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Numbers with nine digits: enough to give back every float32 exactly, and half the length."""
+    return {part: {key: float(f"{value:.9g}") for key, value in each.items()} for part, each in scores.items()}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: one run after another, each skipped if complete and continued if begun."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=main.__doc__)
+    parser.add_argument(
+        "--systems", nargs="+", default=["gan", "sngan", "psg_average", "psg_algorithm1"], choices=SYSTEMS
+    )
+    parser.add_argument("--dataset", default="mnist", choices=CATALOGUE)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
+    parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
+    parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    if chosen.floor:
+        try:
+            print(f"written: {record_floor(chosen.dataset, chosen.runs, chosen.device)}")
+        except RecordError as error:
+            sys.exit(str(error))
+        return
+    for seed in chosen.seeds:
+        for system in chosen.systems:
+            command = (
+                f"{COMMAND} --systems {system} --dataset {chosen.dataset} --seeds {seed} "
+                f"--epochs {chosen.epochs} --device {chosen.device} --threads {chosen.threads}"
+            ) + (" --no-weights" if chosen.no_weights else "")
+            try:
+                folder = record_run(
+                    system,
+                    chosen.dataset,
+                    seed,
+                    chosen.epochs,
+                    chosen.runs,
+                    chosen.device,
+                    command,
+                    progress=sys.stderr.isatty(),
+                    weights=not chosen.no_weights,
+                )
+            except (RecordError, CheckpointError) as error:
+                print(f"skipped: {error}", file=sys.stderr)
+                continue
+            print(read_record(folder).describe(), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command continues from the last checkpoint")

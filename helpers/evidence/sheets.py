@@ -1,0 +1,162 @@
+"""Tables for the reader, made of records, comparisons and claims: each is shown as HTML and stored as text."""
+
+from dataclasses import dataclass
+from html import escape
+from math import log, nan
+
+import torch
+
+from helpers.evidence.claims import CONTRASTS, METHODS, direction, paper_claims
+from helpers.evidence.comparison import (
+    COUNTED_MODES,
+    MAIN,
+    Interval,
+    Table,
+    each_generator,
+    one_digit_generators,
+    tabulate,
+)
+from helpers.evidence.records import Record
+from helpers.gan.systems import SYSTEMS
+from helpers.measure.quality import entropy
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table that a notebook shows as HTML and stores as text, too."""
+
+    header: list[str]
+    rows: list[list]
+
+    def __repr__(self) -> str:
+        return "\n".join(" | ".join(map(str, row)) for row in (self.header, *self.rows))
+
+    def _repr_html_(self) -> str:
+        def line(cells, tag):
+            style = ' style="text-align: left; vertical-align: top"'
+            return "<tr>" + "".join(f"<{tag}{style}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+        return "<table>" + line(self.header, "th") + "".join(line(row, "td") for row in self.rows) + "</table>"
+
+
+def over_time_sheet(runs: dict[str, list[Record]], measures: dict[str, str], epochs) -> Sheet:
+    """One row per system and measure: how the same runs stood after more and more epochs.
+
+    runs: system -> runs that have all these epochs; measures: name in a ``Table`` -> words for the reader
+    """
+    tables = [tabulate(runs, epoch) for epoch in epochs]
+    rows = [
+        [label, words, *(table.interval(system, name).by_seed() for table in tables)]
+        for system, label in tables[-1].labels.items()
+        for name, words in measures.items()
+    ]
+    return Sheet(["system", "measure", *(f"epoch {table.epochs}" for table in tables)], rows)
+
+
+def parts_sheet(runs: dict[str, list[Record]]) -> Sheet:
+    """One row per run with several generators: what each of them draws, and how that differs."""
+    found = [(run, generator_parts(run)) for each in runs.values() for run in each]
+    rows = [[run.history.label, run.seed, len(run.history), *parts] for run, parts in found if parts]
+    measures = [
+        "FID of each generator",
+        "FID of the mixture",
+        "digits each covers",
+        "divergence of their digits (nats)",
+    ]
+    return Sheet(["system", "seed", "epochs", *measures], rows)
+
+
+def coverage_sheet(found: dict[str, dict[str, list[Record]]], modes: dict[str, int]) -> Sheet:
+    """One row per data set and system: how many of its known modes the samples reach, and how evenly.
+
+    found: data set -> what ``read_all`` finds there; modes: data set -> how many it has
+    """
+    rows = []
+    for dataset, runs in found.items():
+        for each in runs.values():
+            last = [run.final_quality() for run in each if run.quality]
+            name = COUNTED_MODES[dataset]
+            numbers = [Interval.of([q.get(key, nan) for q in last]).by_seed() for key in (name, "high_quality", "kl")]
+            length = min(len(run.history) for run in each)
+            reached = f"{numbers[0]} of {modes[dataset]}"
+            rows.append([dataset, each[0].history.label, len(each), length, reached, *numbers[1:]])
+    header = ["data", "system", "seeds", "epochs", "modes", "share of samples near a mode", "KL from uniform (nats)"]
+    return Sheet(header, rows)
+
+
+def runs_sheet(runs: dict[str, list[Record]], table: Table) -> Sheet:
+    """One row per system: which runs there are, how they ended, and where they were made."""
+    rows = []
+    for system, each in runs.items():
+        made = sorted({describe_origin(run) for run in each})
+        counted = [
+            sum(table.value(system, seed, event) for seed in table.seeds(system)) for event in ("collapsed", "won")
+        ]
+        rows.append(
+            [
+                table.labels[system],
+                ", ".join(f"{run.seed} ({len(run.history)})" for run in each),
+                len(table.diverged[system]),
+                *(f"{number:.0f}" for number in counted),
+                sum(map(one_digit_generators, each)),
+                "; ".join(made),
+            ]
+        )
+    header = ["system", "seeds (epochs)", "diverged", "collapsed", "D has won", "generators of one digit", "made"]
+    return Sheet(header, rows)
+
+
+def describe_origin(run: Record) -> str:
+    """Where a run was made, when, and from which state of the code."""
+    made = run.provenance
+    return f"{made['date']}, revision {made['revision'][:7]}, {made['device']}, torch {made['torch']}"
+
+
+def generator_parts(record: Record) -> list[str] | None:
+    """FID of each generator, FID of the mixture, the digits each covers, and the divergence of their class histograms.
+
+    The divergence (nats) is Jensen-Shannon's for K generators: entropy of the mean histogram less the mean entropy, at
+    most ln K. None for a single generator.
+    """
+    parts = each_generator(record)
+    if len(parts) < 2:
+        return None
+    shares = torch.tensor([[part[f"share_{digit}"] for digit in range(10)] for part in parts])
+    divergence = entropy(shares.mean(0)) - sum(map(entropy, shares)) / len(parts)
+    mixture = record.final_quality()
+    fid, covered = (", ".join(f"{part[name]:.3g}" for part in parts) for name in ("fid", "modes_covered"))
+    return [fid, f"{mixture['fid']:.3g}", covered, f"{divergence:.3f} of {log(len(parts)):.3f}"]
+
+
+def claims_sheet(table: Table, others: dict[str, Table] | None = None) -> Sheet:
+    """One row per claim: where, how measured, each system's mean and its seeds' numbers, each method's verdict."""
+    systems = [SYSTEMS[system].label for system in MAIN]
+    verdicts = [f"verdict on {method}, after {table.epochs} epochs" for method in METHODS.values()]
+    unknown = Interval.of([])
+    rows = [
+        [c.text, c.source, c.how]
+        + [c.shown.get(system, unknown).by_seed() for system in MAIN]
+        + [c.describe(method) for method in METHODS.values()]
+        for c in paper_claims(table, others)
+    ]
+    return Sheet(["claim", "paper", "measured here", *systems, *verdicts], rows)
+
+
+def findings_sheet(table: Table, others: dict[str, Table] | None = None) -> Sheet:
+    """One row per reading of each claim: the effect with its interval, and the verdict."""
+    rows = [
+        [claim.text, f"{f.method} ({f.reading})", f.effect, f.effect.seeds, f.verdict]
+        for claim in paper_claims(table, others)
+        for f in claim.findings
+    ]
+    return Sheet(["claim", "reading", "effect", "seeds (cost: rounds)", "verdict"], rows)
+
+
+def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
+    """One row per control: the paired difference in each measure (name -> its words) and what it says."""
+    rows = []
+    for question, system, other in CONTRASTS:
+        effects = {name: table.effect(system, other, name) for name in measures}
+        pair = f"{SYSTEMS[system].label} minus {SYSTEMS[other].label}"
+        rows.append([question, pair, *(f"{each}: {direction(each, name)}" for name, each in effects.items())])
+    return Sheet(["question", "difference", *measures.values()], rows)

@@ -1,0 +1,172 @@
+"""Figures: what they draw, that they can be read, and that the same figure gives the same bytes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.draw import diagrams, figures
+from helpers.evidence.comparison import Interval
+from helpers.gan.history import History
+from helpers.gan.networks import Discriminator
+from helpers.gan.objectives import GAN, WGAN
+
+
+def history_of(objective=None, epochs=4, generators=1, shift=0.0) -> History:
+    course = np.linspace(1.0, 0.5, epochs) + shift
+    columns = {"d_loss": course, "g_loss": course, "pick_accuracy": course / 2, "accuracy_real": course / 2}
+    columns |= {f"g{k}_loss": course + 0.1 * k for k in range(1, generators + 1)}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    settings = {"objective": (objective or GAN()).describe(), "generators": generators, "label": "test"}
+    grids = {epoch: np.full((generators, 25, 1, 4, 4), 20 * epoch, np.uint8) for epoch in (1, epochs)}
+    return History(settings, rows, grids, "complete")
+
+
+def lines_of(ax) -> dict:
+    return {line.get_label(): line for line in ax.lines}
+
+
+def texts_of(ax) -> str:
+    return " ".join(text.get_text() for text in ax.texts)
+
+
+def relative_luminance(colour: str) -> float:
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_lines_differ_without_colour_too():
+    styles = [figures.line_style(index) for index in range(7)]
+    assert len({str(style["linestyle"]) for style in styles}) == 7
+    assert len({style["color"] for style in styles}) == 7
+
+
+def test_the_first_colours_stand_out_from_white():
+    for colour in figures.COLOURS[:3]:
+        assert 1.05 / (relative_luminance(colour) + 0.05) >= 3, colour  # WCAG 2.2, 1.4.11: graphical objects
+
+
+def test_loss_curves_show_the_data_and_the_equilibrium():
+    history = history_of(generators=2)
+    ax = figures.loss_curves(history, "a finding").axes[0]
+    lines = lines_of(ax)
+    assert ax.get_title(loc="left") + ax.get_title() == "a finding"
+    np.testing.assert_array_equal(lines["discriminator"].get_ydata(), history["d_loss"])
+    np.testing.assert_array_equal(lines["generator 2"].get_ydata(), history["g2_loss"])
+    np.testing.assert_array_equal(lines["generator 1"].get_xdata(), [1, 2, 3, 4])
+    assert "1.386" in texts_of(ax) and "0.693" in texts_of(ax)
+    assert ax.get_xlabel() == "epoch" and "nats" in ax.get_ylabel()
+
+
+@pytest.mark.parametrize("shift", [1, 30])
+def test_the_names_of_the_equilibria_do_not_cover_each_other(shift):
+    ax = figures.loss_curves(history_of(shift=shift), "t").axes[0]
+    ax.figure.canvas.draw()
+    first, second = (text.get_window_extent() for text in ax.texts)
+    assert not first.overlaps(second)
+
+
+def test_no_equilibrium_is_drawn_where_none_is_known():
+    assert "equilibrium of G" not in texts_of(figures.loss_curves(history_of(WGAN()), "t").axes[0])
+
+
+def test_several_seeds_show_each_run_their_mean_and_an_interval():
+    runs = [history_of(shift=shift) for shift in (0.0, 0.1, 0.5)]
+    ax = figures.compare_curves({"a": runs, "b": runs[0]}, "d_loss", "t", "loss").axes[0]
+    np.testing.assert_allclose(lines_of(ax)["a"].get_ydata(), np.mean([run["d_loss"] for run in runs], axis=0))
+    np.testing.assert_allclose(lines_of(ax)["b"].get_ydata(), runs[0]["d_loss"])
+    assert len(ax.lines) == 3 + 1 + 1 and len(ax.collections) == 1
+
+
+def test_compare_curves_takes_a_function_and_levels():
+    ax = figures.compare_curves(
+        {"a": history_of()}, lambda run: 2 * run["d_loss"], "t", "y", levels={"here": 1.5}
+    ).axes[0]
+    np.testing.assert_allclose(lines_of(ax)["a"].get_ydata(), 2 * history_of()["d_loss"])
+    assert "here" in texts_of(ax)
+
+
+def test_accuracy_curves_name_the_equilibrium_of_the_pick():
+    ax = figures.accuracy_curves(history_of(generators=2), "t").axes[0]
+    assert "0.333" in texts_of(ax) and "fake called fake" not in lines_of(ax)  # a column this history lacks
+
+
+def test_tile_puts_images_in_rows():
+    images = np.stack([np.full((1, 2, 2), value, np.uint8) for value in (10, 20, 30)])
+    sheet = figures.tile(images, columns=2, gap=1)
+    assert sheet.shape == (5, 5)
+    assert (sheet[:2, :2] == 10).all() and (sheet[:2, 3:] == 20).all() and (sheet[3:, :2] == 30).all()
+    assert (sheet[2] == 255).all() and (sheet[3:, 3:] == 255).all()
+
+
+def test_tile_takes_floats_in_minus_one_to_one_and_colour():
+    sheet = figures.tile(torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None].expand(3, 3, 2, 2), columns=3, gap=0)
+    assert sheet.shape == (2, 6, 3) and sheet[0, ::2, 0].tolist() == [0, 128, 255]
+
+
+def test_grids_over_epochs_has_one_sheet_an_epoch_in_order():
+    fig = figures.grids_over_epochs(history_of(epochs=10), "t")
+    assert [ax.get_title(loc="left") + ax.get_title() for ax in fig.axes] == ["epoch 1", "epoch 10"]
+
+
+def test_landscape_shows_the_probability_the_right_way_round():
+    class Right(Discriminator):
+        def forward(self, points, labels=None):
+            return 10 * points[:, 0]  # real on the right
+
+    fig, ax = figures.new_figure()
+    figures.landscape(ax, Right((2,)), "t", resolution=20)
+    values = ax.collections[0].get_array().reshape(20, 20)
+    assert (values[:, -1] > 0.99).all() and (values[:, 0] < 0.01).all()
+
+
+def test_same_figure_gives_the_same_bytes():
+    first, second = (figures.to_png(figures.loss_curves(history_of(), "t")) for _ in range(2))
+    assert first == second and first.startswith(b"\x89PNG")
+
+
+def test_show_stores_picture_and_alt_text(monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    shown = {}
+    monkeypatch.setattr(display, "display", lambda data, raw, metadata: shown.update(data=data, metadata=metadata))
+    figures.show(figures.loss_curves(history_of(), "t"), alt="Two falling lines.")
+    assert shown["data"]["text/plain"] == "Two falling lines."
+    assert shown["metadata"] == {"image/png": {"alt": "Two falling lines."}} and shown["data"]["image/png"]
+
+
+def test_figures_stay_out_of_pyplot():
+    import matplotlib.pyplot
+
+    before = matplotlib.pyplot.get_fignums()
+    figures.loss_curves(history_of(), "t")
+    assert matplotlib.pyplot.get_fignums() == before
+
+
+def test_interval_axes_span_the_seeds_and_the_floor_and_not_the_interval():
+    groups = {"a": Interval.of([1.0, 2.0, 9.0]), "b": Interval.of([3.0]), "c": Interval.of([])}
+    ax = diagrams.intervals(groups, "FID", floor=0.5).axes[0]
+    low, high = ax.get_xlim()
+    assert groups["a"].low < low < 0.5 and 9 < high < groups["a"].high
+    assert ax.get_title() == "Lowest mean: b" and "0.5" in ax.get_xlabel()
+    drawn = [x for line in ax.lines if line.get_marker() == "|" for x in line.get_xdata()]
+    assert drawn == [1, 2, 9, 3]  # every seed is there
+
+
+def test_quality_is_drawn_at_the_epochs_that_all_runs_of_a_group_have():
+    def run(*epochs):
+        return SimpleNamespace(quality={epoch: {"mixture": {"fid": 100.0 / epoch}} for epoch in epochs})
+
+    groups = {"a": [run(1, 2, 5), run(1, 5)], "b": [run(1, 2)], "not measured": [run()]}
+    ax = figures.quality_curves(groups, "fid", "t", "FID", levels={"real": 1.0}).axes[0]
+    lines = lines_of(ax)
+    assert list(lines["a"].get_xdata()) == [1, 5] and list(lines["a"].get_ydata()) == [100, 20]
+    assert list(lines["b"].get_xdata()) == [1, 2] and "not measured" not in lines and "real" in texts_of(ax)
+
+
+def test_names_of_late_epochs_have_room_on_a_logarithmic_axis():
+    measured = {epoch: {"mixture": {"fid": 1000 / epoch}} for epoch in (1, 2, 100, 200, 300, 400, 500)}
+    ax = figures.quality_curves({"a": [SimpleNamespace(quality=measured)]}, "fid", "t", "FID").axes[0]
+    assert list(ax.get_xticks()) == sorted(measured)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "100", "", "300", "", "500"]

@@ -1,0 +1,474 @@
+"""Claims and verdicts: computed from records, changed by a changed record, and right on constructed runs.
+
+Records are made by hand here (nothing is trained): curves and quality numbers of which the answer is known.
+"""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers.evidence import claims, comparison, recorder, records, sheets
+from helpers.evidence.claims import DEPENDS, FAILS, HOLDS, NO_SEEDS, NOT_MEASURED, OPEN, TOO_SHORT, Claim, Finding
+from helpers.evidence.comparison import Interval
+from helpers.gan.history import History
+from helpers.gan.systems import SYSTEMS
+
+FID = {"gan": 30.0, "sngan": 25.0, "psg_average": 20.0, "psg_algorithm1": 28.0}
+
+
+def make_record(system, seed, epochs=20, d_loss=1.2, g_loss=0.9, pick=None, fid=None, events=(), status="complete"):
+    """A run whose curves stay at given levels, a little different for every seed."""
+    names = SYSTEMS[system]
+    shift = 0.01 * (seed - 1)
+    count = 2 if system.startswith("psg") else 1
+    row = {"d_loss": d_loss + shift, "g_loss": g_loss - shift, "pick_accuracy": (pick or 1 / (1 + count)) + shift}
+    row |= {f"g{k}_loss": row["g_loss"] for k in range(1, count + 1)}
+    row |= {"d_real": 0.5 + shift, "accuracy_real": 0.6, "accuracy_fake": 0.7, "seconds": 5.0 * count + shift}
+    rows = [{"epoch": epoch} | row | {"d_loss": row["d_loss"] + 0.5 / epoch} for epoch in range(1, epochs + 1)]
+    objective = names.objective().describe()
+    settings = {"seed": seed, "label": names.label, "objective": objective, "generators": count}
+    history = History(settings, rows, {epochs: np.zeros((count, 4, 1, 28, 28), np.uint8)}, status, list(events))
+    numbers = {"fid": (FID.get(system, 30.0) if fid is None else fid) + shift, "coverage": 0.5, "precision": 0.6}
+    numbers |= {"recall": 0.4, "class_js": 0.01}
+    quality = {epoch: {"mixture": numbers} for epoch in (1, 2, 5, 10, 20, 50, 100, 200) if epoch <= epochs}
+    provenance = {"device": "cpu", "torch": "2", "threads": 1, "date": "2026", "revision": "abc", "command": "by hand"}
+    return records.Record(None, history, provenance, quality)
+
+
+def make_runs(systems=comparison.MAIN, seeds=(0, 1, 2), **options):
+    return {system: [make_record(system, seed, **options) for seed in seeds] for system in systems}
+
+
+def write(record, runs, system):
+    """Put a constructed record on disk as the recorder would, checksum and all."""
+    from types import SimpleNamespace
+
+    folder = runs / "mnist" / system / f"seed{record.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = SimpleNamespace(history=record.history)
+    name = {"system": system, "dataset": "mnist"}
+    recorder._write_record(folder, name, trainer, record.provenance, record.quality, weights=False)
+
+
+# ---- every number comes from the records ---------------------------------------------------------------------------
+
+
+def test_a_changed_record_changes_the_table_the_verdict_and_the_discussion(tmp_path):
+    for system, each in make_runs().items():
+        for record in each:
+            write(record, tmp_path, system)
+
+    def everything():
+        table = comparison.tabulate(comparison.read_all(runs=tmp_path), 20)
+        return repr(sheets.claims_sheet(table)), repr(sheets.findings_sheet(table)), claims.discussion(table)
+
+    before = everything()
+    assert before == everything()  # and nothing else changes them
+    for seed in range(3):
+        write(make_record("psg_average", seed, fid=40.0), tmp_path, "psg_average")
+    for old, new in zip(before, everything(), strict=True):
+        assert old != new
+    row = next(line for line in everything()[1].splitlines() if "average (FID)" in line)
+    assert row.endswith(FAILS) and "| 15 [" in row
+    assert next(line for line in before[1].splitlines() if "average (FID)" in line).endswith(HOLDS)
+
+
+def test_a_damaged_record_is_named_and_left_out(tmp_path):
+    for record in make_runs(["gan"])["gan"]:
+        write(record, tmp_path, "gan")
+    path = tmp_path / "mnist" / "gan" / "seed1" / "record.json"
+    path.write_text(path.read_text().replace('"seconds"', '"sekonds"', 1))
+    with pytest.warns(UserWarning, match="seed1"):
+        runs = comparison.read_all(runs=tmp_path)
+    assert [run.seed for run in runs["gan"]] == [0, 2]
+
+
+def test_without_records_nothing_is_found(tmp_path):
+    assert comparison.read_all(runs=tmp_path) == {} and comparison.common_epochs({}) == 0
+
+
+def test_coverage_is_counted_from_the_records():
+    runs = make_runs(["gan", "psg_4"], seeds=(0, 1))
+    for each, modes in zip(runs.values(), ((6.0, 8.0), (8.0, 8.0)), strict=True):
+        for run, reached in zip(each, modes, strict=True):
+            run.quality[20]["mixture"] = {"modes_covered": reached, "high_quality": 0.5, "kl": 0.25}
+    stacked = {"gan": [make_record("gan", 0)]}
+    stacked["gan"][0].quality[20]["mixture"] = {"modes_reached": 700.0, "kl": 1.0}
+    sheet = sheets.coverage_sheet({"ring": runs, "stacked_mnist": stacked}, {"ring": 8, "stacked_mnist": 1000})
+    assert [row[:4] for row in sheet.rows] == [
+        ["ring", "GAN", 2, 20],
+        ["ring", "PSG-GAN, K = 4", 2, 20],
+        ["stacked_mnist", "GAN", 1, 20],
+    ]
+    assert sheet.rows[0][4] == "7 (6, 8) of 8"
+    assert sheet.rows[2][4:] == ["700 of 1000", "—", "1"]
+
+
+# ---- which runs are compared, and after which epoch ----------------------------------------------------------------
+
+
+def test_common_epochs_is_what_enough_runs_of_each_method_have():
+    runs = make_runs(epochs=20)
+    runs["sngan"][0] = make_record("sngan", 0, epochs=200)
+    assert comparison.common_epochs(runs) == 20
+    assert comparison.common_epochs({"sngan": runs["sngan"]}, seeds=1) == 200
+    runs["psg_average"] = [make_record("psg_average", 0, epochs=5)]
+    assert comparison.common_epochs(runs) == 5  # the only run there is decides
+
+
+def test_longer_runs_count_as_they_stood_at_the_common_epoch():
+    short, long = make_record("gan", 0, epochs=20), make_record("gan", 0, epochs=200)
+    assert comparison.course_numbers(short, 20) == comparison.course_numbers(long, 20)
+    assert comparison.course_numbers(long, 200)["final_d_loss"] < comparison.course_numbers(long, 20)["final_d_loss"]
+
+
+def test_the_same_run_after_more_and_more_epochs():
+    whole = {"gan": [make_record("gan", 1, epochs=200, fid=30.0)]}
+    whole["gan"][0].quality[200] = {"mixture": {"fid": 12.0}}
+    sheet = sheets.over_time_sheet(whole, {"final_d_loss": "L_D", "fid": "FID"}, (50, 200))
+    assert sheet.header == ["system", "measure", "epoch 50", "epoch 200"]
+    assert sheet.rows[1] == ["GAN", "FID", "30", "12"]
+    # L_D is 1.2 + 0.5 / epoch; its final level the mean over the last fifth
+    assert [float(cell) for cell in sheet.rows[0][2:]] == pytest.approx([1.2 + 0.5 / 45, 1.2 + 0.5 / 180], abs=0.005)
+
+
+def test_the_discussion_says_how_the_longest_runs_went_on():
+    runs = make_runs(epochs=20)
+    runs["sngan"][2] = make_record("sngan", 2, epochs=200, fid=25.0)
+    runs["sngan"][2].quality[200] = {"mixture": {"fid": 9.0}}
+    table, later = comparison.tabulate(runs, 20), comparison.tabulate({"sngan": runs["sngan"]}, 200)
+    text = claims.discussion(table, later=later)
+    assert "from epoch 20 to epoch 200" in text
+    line = next(line for line in text.splitlines() if line.startswith("- SNGAN (seeds: 2)"))
+    assert "FID from 25 to 9" in line
+    assert "longest runs" not in claims.discussion(table, later=table) and "longest" not in claims.discussion(table)
+
+
+def test_short_runs_are_left_out_and_diverged_ones_counted():
+    runs = make_runs(seeds=(0, 1, 2, 3))
+    runs["gan"][2] = make_record("gan", 2, epochs=15, status="diverged")
+    runs["gan"][3] = make_record("gan", 3, epochs=7)
+    collapse = {"kind": "collapsed", "epoch": 4, "message": ""}
+    runs["sngan"][1] = make_record("sngan", 1, events=[collapse])
+    table = comparison.tabulate(runs, 20)
+    assert table.seeds("gan") == [0, 1] and table.diverged["gan"] == [2]
+    row = next(row for row in sheets.runs_sheet(runs, table).rows if row[0] == "GAN")
+    assert row[2] == 1
+    row = next(row for row in sheets.runs_sheet(runs, table).rows if row[0] == "SNGAN")
+    assert row[2:4] == [0, "1"]
+    assert "(1 runs diverged;" in claims.discussion(table)
+    assert set(comparison.curves(runs, 15)) == {names.label for names in map(SYSTEMS.get, comparison.MAIN)}
+    assert len(comparison.curves(runs, 15)["GAN"]) == 2  # neither the short run nor the one that ended in NaN just then
+
+
+def test_quality_belongs_to_one_epoch_that_all_compared_runs_have():
+    runs = make_runs(["gan", "sngan"], epochs=20)
+    runs["gan"][1].quality[10]["mixture"] = {"fid": 77.0}
+    assert comparison.tabulate(runs, 20).value("gan", 1, "fid") == 30.0
+    table = comparison.tabulate(runs, 19)
+    assert table.judged == 10 and table.value("gan", 1, "fid") == 77.0  # the last with quality up to there
+    del runs["sngan"][0].quality[20]
+    table = comparison.tabulate(runs, 20)
+    assert table.judged == 10 and table.value("gan", 1, "fid") == 77.0  # no comparison of epochs 20 and 10
+    for run in runs["gan"]:
+        for epoch in (1, 2, 5, 10):
+            del run.quality[epoch]
+    assert comparison.tabulate(runs, 20).judged == 0 and math.isnan(
+        comparison.tabulate(runs, 20).value("gan", 1, "fid")
+    )
+
+
+# ---- statistics ----------------------------------------------------------------------------------------------------
+
+
+def test_differences_are_paired_by_seed():
+    runs = make_runs(["gan", "sngan"], seeds=(0, 1, 2))
+    table = comparison.tabulate(runs, 20)
+    effect = table.effect("sngan", "gan", "fid")  # the same shift in both, so that pairing takes it away
+    assert effect.mean == pytest.approx(-5) and effect.high - effect.low < 1e-9 < table.interval("gan", "fid").high - 30
+    del table.numbers["gan"][0]
+    assert table.effect("sngan", "gan", "fid").seeds == 2
+
+
+def test_ratio_is_taken_by_logarithms():
+    table = comparison.Table(1, {}, {"a": {0: {"x": 1.0}, 1: {"x": 4.0}}, "b": {0: {"x": 2.0}, 1: {"x": 2.0}}})
+    assert table.effect("a", "b", "x", "ratio").mean == pytest.approx(1.0)  # half and double
+    half = 12.706 * math.log(4) / math.sqrt(2) / math.sqrt(2)  # t of 1 degree of freedom; ln 1/2 and ln 2
+    assert table.effect("a", "b", "x", "ratio").high == pytest.approx(math.exp(half), rel=1e-3)
+
+
+def test_interval_by_hand():
+    interval = Interval.of([1.0, 2.0, 3.0, math.nan])
+    assert interval.seeds == 3 and interval.mean == 2
+    assert interval.high - 2 == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    assert str(Interval.of([])) == "—" and str(Interval.of([0.5])) == "0.5"
+    turned = interval.map(lambda value: -value)
+    assert (turned.low, turned.high) == (-interval.high, -interval.low)
+
+
+# ---- verdicts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        (Interval(0.4, 0.3, 0.5, 3), HOLDS),
+        (Interval(0.4, 0.1, 0.7, 3), OPEN),
+        (Interval(0.1, 0.0, 0.2, 3), FAILS),
+        (Interval(0.8, 0.7, 0.9, 3), FAILS),
+        (Interval(0.1, -0.1, 0.3, 3), OPEN),
+        (Interval(0.4, 0.3, 0.5, 2), NO_SEEDS),
+        (Interval(0.4, math.nan, math.nan, 1), NO_SEEDS),
+        (Interval(math.nan, math.nan, math.nan, 0), NOT_MEASURED),
+    ],
+)
+def test_verdict_by_the_place_of_the_interval(effect, expected):
+    finding = Finding("average", "L_D", effect, (0.2, 0.6))
+    assert finding.verdict == expected
+    late = replace(finding, too_short=True).verdict
+    assert late == (NOT_MEASURED if expected == NOT_MEASURED else TOO_SHORT)
+
+
+def find(table, word) -> claims.Claim:
+    (found,) = (claim for claim in claims.paper_claims(table) if word in claim.text)
+    return found
+
+
+YES, NO, PERHAPS = Interval(1, 0.9, 1.1, 3), Interval(-1, -1.1, -0.9, 3), Interval(0, -1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("effects", "parts", "expected"),
+    [
+        ([YES, YES], False, HOLDS),
+        ([YES, NO], False, DEPENDS),
+        ([YES, PERHAPS], False, OPEN),
+        ([NO, PERHAPS], False, OPEN),
+        ([YES, YES], True, HOLDS),
+        ([YES, NO], True, FAILS),  # both parts would have to be true
+        ([NO, PERHAPS], True, FAILS),
+        ([YES, PERHAPS], True, OPEN),
+        ([NO, Interval.of([])], True, FAILS),
+    ],
+)
+def test_how_readings_of_a_claim_become_one_verdict(effects, parts, expected):
+    findings = [Finding("average", f"reading {i}", effect, (0, math.inf)) for i, effect in enumerate(effects)]
+    claim = Claim("text", "source", "how", {}, findings, parts)
+    assert claim.verdicts == {"average": expected}
+    detail = " (reading 0 holds, reading 1 does not hold)" if expected == DEPENDS else ""
+    assert claim.describe("average") == expected + detail
+    assert claim.describe("Algorithm 1") == NOT_MEASURED
+
+
+def test_a_gap_that_depends_on_the_convention_is_called_so():
+    runs = make_runs(["gan", "sngan", "psg_average", "psg_algorithm1"])
+    for seed in range(3):  # 40 % smaller with L_D as it is (0.30 to 0.18), larger with it halved (0.30 to 0.42)
+        runs["sngan"][seed] = make_record("sngan", seed, d_loss=1.2, g_loss=0.9)
+        for system in ("psg_average", "psg_algorithm1"):
+            runs[system][seed] = make_record(system, seed, d_loss=1.2, g_loss=1.02)
+    table = comparison.tabulate(runs, 20)
+    assert table.interval("sngan", "gap_halved").mean == pytest.approx(0.3, abs=0.03)
+    for words in ("smaller gap", "40 %"):
+        gap = find(table, words)
+        assert {f.verdict for f in gap.findings if f.reading == "L_D/2"} == {FAILS}
+        assert {f.verdict for f in gap.findings if f.reading == "L_D"} == {HOLDS}
+        assert gap.describe("average") == f"{DEPENDS} (L_D {HOLDS}, L_D/2 {FAILS})"
+    assert f"smaller gap than SNGAN's: **{gap.describe('average')}**." in claims.discussion(table)
+
+
+def test_a_gap_that_crosses_zero_still_has_a_reduction():
+    numbers = {"a": {0: {"x": 0.0}, 1: {"x": 0.1}}, "b": {0: {"x": 0.5}, 1: {"x": 0.5}}}
+    effect = comparison.Table(1, {}, numbers).effect("a", "b", "x", "reduction")
+    assert effect.seeds == 2 and effect.mean == pytest.approx(0.9)
+    assert effect.by_seed() == "0.9 (1, 0.8)" and Interval.of([]).by_seed() == "—"
+
+
+def falling_until(epoch, epochs, column="d_loss"):
+    """Runs of SNGAN whose curve falls linearly until about that epoch."""
+    each = [make_record("sngan", seed, epochs=epochs) for seed in range(3)]
+    for seed, record in enumerate(each):
+        for row in record.history.rows:
+            row[column] = 1 + max(epoch + seed - row["epoch"], 0) / 100
+    return each
+
+
+def test_convergence_needs_runs_as_long_as_the_paper_s():
+    for epochs in (50, 159):
+        table = comparison.tabulate(make_runs(epochs=epochs), epochs)
+        assert set(find(table, "losses converge").verdicts.values()) == {TOO_SHORT}
+    runs = make_runs(epochs=200) | {"sngan": falling_until(150, 200)}  # the others are done at 10
+    claim = find(comparison.tabulate(runs, 200), "losses converge")
+    assert set(claim.verdicts.values()) == {HOLDS}
+    effects = {f.reading: f.effect.mean for f in claim.findings if f.method == "average"}
+    assert effects["band 5%"] > effects["band 20%"]
+
+
+@pytest.mark.parametrize("epochs", [160, 200, 500])
+def test_the_paper_s_own_curves_would_hold_at_any_length_that_is_judged(epochs):
+    runs = make_runs(epochs=epochs)
+    for column in ("d_loss", "pick_accuracy"):
+        for system, at in (("sngan", 125), ("psg_average", 75), ("psg_algorithm1", 75)):
+            for record, course in zip(runs[system], falling_until(at, epochs, column), strict=True):
+                for row, falling in zip(record.history.rows, course.history.rows, strict=True):
+                    row[column] = falling[column]
+    table = comparison.tabulate(runs, epochs)
+    assert set(find(table, "losses converge").verdicts.values()) == {HOLDS}
+    assert set(find(table, "accuracy converges").verdicts.values()) == {HOLDS}
+
+
+def test_pick_accuracy_at_one_third_holds_and_the_threshold_accuracy_does_not():
+    claim = find(comparison.tabulate(make_runs(), 20), "0.33")
+    verdicts = {finding.reading: finding.verdict for finding in claim.findings}
+    assert verdicts["pick"] == HOLDS
+    assert verdicts["threshold 1/2"] == FAILS  # 0.65 in these runs
+    assert claim.verdicts["average"] == DEPENDS
+
+
+def test_better_digits_must_be_better_in_every_way():
+    runs = make_runs()
+    for record in runs["psg_average"]:
+        record.quality[20]["mixture"] |= {"coverage": 0.8, "precision": 0.9, "recall": 0.1}
+    claim = find(comparison.tabulate(runs, 20), "digits are better")
+    assert claim.verdicts["average"] == FAILS
+    for record in runs["psg_average"]:
+        record.quality[20]["mixture"] |= {"recall": 0.7 + record.seed / 100}
+    assert find(comparison.tabulate(runs, 20), "digits are better").verdicts["average"] == HOLDS
+
+
+def test_modes_that_can_be_counted_decide_about_mode_collapse():
+    runs, ring = make_runs(), make_runs(["gan", "psg_average"])
+    for record in runs["psg_average"]:
+        record.quality[20]["mixture"] |= {"class_js": 0.001, "coverage": 0.6}
+    for system, modes in (("gan", 2.0), ("psg_average", 4.0)):
+        for record in ring[system]:
+            record.quality[20]["mixture"] = {"modes_covered": modes + record.seed}
+
+    def verdict():
+        table, counted = comparison.tabulate(runs, 20), {"ring": comparison.tabulate(ring, 20)}
+        (claim,) = (c for c in claims.paper_claims(table, counted) if "mode collapse" in c.text)
+        return claim.verdicts["average"]
+
+    assert verdict() == HOLDS
+    for record in ring["psg_average"]:
+        record.quality[20]["mixture"] = {"modes_covered": 0.0}
+    assert verdict() == FAILS
+
+
+def test_the_leader_of_a_measure_is_named_with_its_epoch():
+    table = comparison.tabulate(make_runs(), 20)
+    assert table.leader("fid") == "lowest mean at epoch 20: PSG-GAN, average"
+    assert table.leader("fid", max) == "highest mean at epoch 20: GAN"
+    assert table.leader("density").endswith("not measured")
+
+
+def test_overfitting_is_judged_by_the_runs_on_few_images():
+    runs, few = make_runs(), make_runs()
+    for system, auc in {"gan": 0.8, "sngan": 0.6, "psg_average": 0.7, "psg_algorithm1": 0.5}.items():
+        for record in few[system]:
+            record.quality[20]["mixture"]["membership_auc"] = auc + 0.01 * record.seed
+
+    def claim(others):
+        (found,) = (c for c in claims.paper_claims(comparison.tabulate(runs, 20), others) if "overfitting" in c.text)
+        return found
+
+    measured = claim({claims.FEW_DIGITS: comparison.tabulate(few, 20)})
+    assert measured.verdicts == {"average": DEPENDS, "Algorithm 1": HOLDS}
+    assert measured.shown["sngan"].mean == pytest.approx(0.61)
+    assert set(claim({}).verdicts.values()) == {NOT_MEASURED}
+
+
+def test_a_generator_that_draws_one_digit_is_counted_though_the_mixture_looks_well():
+    record = make_record("psg_average", 1)
+    equal, ones = {f"share_{digit}": 0.1 for digit in range(10)}, {f"share_{digit}": 0.0 for digit in range(10)}
+    record.quality[20] = {"mixture": equal, "generator 1": equal, "generator 2": ones | {"share_1": 1.0}}
+    assert comparison.one_digit_generators(record) == 1
+    runs = {"psg_average": [record]}
+    sheet = sheets.runs_sheet(runs, comparison.tabulate(runs, 20))
+    assert dict(zip(sheet.header, sheet.rows[0], strict=True))["generators of one digit"] == 1
+    single = make_record("gan", 1)
+    assert comparison.one_digit_generators(single) == 0
+    single.quality[20] = {"mixture": ones | {"share_1": 1.0}}
+    assert comparison.one_digit_generators(single) == 1
+
+
+def test_cost_is_judged_by_the_benchmark(tmp_path):
+    names = {"gan/ours": 4.0, "sngan/ours": 5.0, "psg_2/ours": 6.0}
+    measures = [{"name": name, "value": v, "low": v - 0.1, "high": v + 0.1} for name, v in names.items()]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"cpu": {"measures": measures, "settings": {"rounds": 9}}}))
+    claim = next(c for c in claims.paper_claims(comparison.Table(1), None, results) if "computation" in c.text)
+    assert claim.verdicts == {"average": FAILS} and claim.findings[0].effect == Interval(1.2, 5.9 / 5.1, 6.1 / 4.9, 9)
+    assert claim.shown["psg_average"].mean == 6
+    (claim,) = (c for c in claims.paper_claims(comparison.Table(1), None, tmp_path / "none") if "computation" in c.text)
+    assert claim.verdicts == {"average": NOT_MEASURED}
+
+
+def test_a_diverged_run_shortens_no_comparison_and_counts_as_long_as_it_lived():
+    runs = make_runs(["gan", "sngan"], seeds=(0, 1, 2))
+    runs["gan"][1] = make_record("gan", 1, epochs=7, status="diverged")
+    assert comparison.common_epochs(runs) == 20
+    table = comparison.tabulate(runs, 20)
+    assert table.diverged["gan"] == [1] and table.seeds("gan") == [0, 2]
+    assert comparison.tabulate(runs, 5).seeds("gan") == [0, 1, 2]  # then it was still well
+
+
+def test_two_that_never_settle_are_not_told_apart():
+    numbers = {"a": {0: {"convergence x": 21.0}}, "b": {0: {"convergence x": 21.0}, 1: {"convergence x": 9.0}}}
+    table = comparison.Table(20, {}, numbers | {"c": {1: {"convergence x": 21.0}}})
+    assert table.effect("a", "b", "convergence x").seeds == 0
+    assert table.effect("c", "b", "convergence x").mean == 12  # one that settled is earlier than one that did not
+
+
+def test_two_seeds_give_no_verdict_and_missing_systems_are_said(tmp_path):
+    table = comparison.tabulate(make_runs(["gan", "sngan", "psg_average"], seeds=(0, 1)), 20)
+    found = claims.paper_claims(table, None, tmp_path / "no benchmark")
+    verdicts = {f.verdict for claim in found for f in claim.findings}
+    assert verdicts == {NO_SEEDS, NOT_MEASURED, TOO_SHORT}
+    assert all(claims.direction(table.effect(a, b, "fid")) in (NO_SEEDS, NOT_MEASURED) for _, a, b in claims.CONTRASTS)
+
+
+def test_contrasts_name_known_systems_and_read_the_right_way():
+    assert all({a, b} <= set(SYSTEMS) for _, a, b in claims.CONTRASTS)
+    assert claims.direction(Interval(1.0, 0.5, 1.5, 3)) == "higher"
+    assert claims.direction(Interval(-1.0, -1.5, -0.5, 3)) == "lower"
+    assert claims.direction(Interval(0.1, -0.5, 0.5, 3)) == "no clear difference"
+    assert claims.direction(Interval(1.0, 0.5, 1.5, 3), "fid") == "worse"
+    assert claims.direction(Interval(1.0, 0.5, 1.5, 3), "recall") == "better"
+    assert claims.direction(Interval(-1.0, -1.5, -0.5, 3), "recall") == "worse"
+    assert claims.direction(Interval(0.1, -0.5, 0.5, 3), "recall") == "no clear difference"
+
+
+def test_the_work_of_a_step_by_hand():
+    d, g = 784 * 512 + 512 + 512 * 256 + 256 + 257, 100 * 256 + 256 + 256 * 512 + 512 + 512 * 784 + 784
+    of_d, of_g = 2 * (3 * d - 784 * 512), 3 * g - 100 * 256 + 2 * d  # one real and one fake batch; the way through D
+    assert comparison.multiplications("gan") == 100 * (of_d + of_g) == comparison.multiplications("sngan")
+    assert comparison.multiplications("psg_4") > 1.8 * comparison.multiplications("psg_average")
+
+
+def test_generators_that_share_no_digit_differ_by_ln_2():
+    record = make_record("psg_average", 1)
+    one = {f"share_{digit}": 0.2 * (digit < 5) for digit in range(10)} | {"fid": 50.0, "modes_covered": 5.0}
+    two = {f"share_{digit}": 0.2 * (digit >= 5) for digit in range(10)} | {"fid": 60.0, "modes_covered": 4.0}
+    record.quality[20] |= {"generator 1": one, "generator 2": two}
+    assert sheets.generator_parts(record) == ["50, 60", "20", "5, 4", "0.693 of 0.693"]
+    assert sheets.generator_parts(make_record("gan", 1)) is None
+
+
+def test_a_sheet_escapes_what_html_would_read():
+    html = sheets.Sheet(["a < b"], [["<script>"]])._repr_html_()
+    assert "a &lt; b" in html and "<script>" not in html
+
+
+def test_demonstration_needs_no_record_and_supports_no_verdict():
+    from helpers.data import ImageSet, ring_of_gaussians
+
+    ring = ring_of_gaussians(200)
+    runs = comparison.demonstration(ImageSet("ring", ring.images, ring.labels), epochs=1)
+    table = comparison.tabulate(runs, 1)
+    assert set(runs) == set(comparison.MAIN) and table.seeds("psg_average") == [0, 1]
+    judged = [claim for claim in claims.paper_claims(table) if "benchmark" not in claim.how]
+    from_runs = {verdict for claim in judged for verdict in claim.verdicts.values()}
+    assert not {HOLDS, FAILS, OPEN} & from_runs
