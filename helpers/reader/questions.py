@@ -112,10 +112,10 @@ class Function:
         """What is wrong with the first result that differs from the (changed) reference's; None if all agree."""
         for result, arguments in zip(results, self.inputs, strict=True):
             try:
-                found = of_result(torch.as_tensor(result).detach().double().cpu())
+                found = of_result(torch.as_tensor(result).detach().cpu().double())
             except (TypeError, ValueError, RuntimeError):
                 return f"a number or tensor is needed, your function returned {result!r}"
-            wanted = change(torch.as_tensor(reference(*arguments)).detach().double().cpu())
+            wanted = change(torch.as_tensor(reference(*arguments)).detach().cpu().double())
             if found.shape != wanted.shape:
                 return f"shape {tuple(found.shape)} instead of {tuple(wanted.shape)}"
             if not torch.allclose(found, wanted, rtol=self.tolerance, atol=self.tolerance):
