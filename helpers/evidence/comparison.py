@@ -62,6 +62,12 @@ def read_all(systems=MAIN, dataset: str = "mnist", runs=records.RUNS) -> dict[st
     return {system: each for system, each in found.items() if each}
 
 
+def read_others(datasets=("ring", "grid", "stacked_mnist", "mnist_1000"), systems=MAIN, runs=records.RUNS):
+    """Data set -> the table of its runs after their common epoch, for claims that other data can speak to."""
+    found = {dataset: read_all(systems, dataset, runs) for dataset in datasets}
+    return {dataset: tabulate(each, common_epochs(each, systems), dataset) for dataset, each in found.items() if each}
+
+
 def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: int = LEAST_SEEDS) -> int:
     """The most epochs that ``seeds`` runs of each of these systems have (or all its runs, where it has fewer).
 
