@@ -88,6 +88,12 @@ def first_epochs(history: History, epochs: int) -> History:
     return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
 
 
+def with_grids(history: History, epochs) -> History:
+    """The history with the samples of these epochs only, as for a narrower contact sheet."""
+    grids = {epoch: history.grids[epoch] for epoch in epochs}
+    return History(history.settings, history.rows, grids, history.status, history.events)
+
+
 def diverged(run: records.Record, epochs: int) -> bool:
     """Whether a run had ended in NaN by then."""
     return run.history.status == "diverged" and len(run.history) <= epochs
