@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from helpers.draw.figures import BLACK, COLOURS, line_style, new_figure
-from helpers.evidence.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED
+from helpers.evidence.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, UNSETTLED
 
 MARKS = "osD^vP*Xhd<>"
 PALE = {"data": "#FFF3D6", "generator": "#DCEBF7", "discriminator": "#F9DFCF", "loss": "#FFFFFF"}
@@ -145,7 +145,7 @@ def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) ->
 
     rows: claim -> method -> verdict, a word of ``helpers.evidence.claims``; methods: the columns
     """
-    shades = {HOLDS: "#cfe8d8", FAILS: "#f3cfb3", DEPENDS: "#f7ecc0"}
+    shades = {HOLDS: "#cfe8d8", FAILS: "#f3cfb3", DEPENDS: "#f7ecc0", UNSETTLED: "#dcdcec"}
     fig, ax = new_figure(width=11, height=0.8 + 0.42 * len(rows))
     for y, each in enumerate(rows.values()):
         for x, method in enumerate(methods):
@@ -157,6 +157,43 @@ def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) ->
     ax.set_yticks([y + 0.5 for y in range(len(rows))], list(rows))
     ax.tick_params(length=0)
     ax.grid(False)
+    return fig
+
+
+def specification_curve(outcomes, choices: dict[str, tuple[str, str, str]], title: str) -> Figure:
+    """A specification curve: the ratio of FIDs sorted, the gap's reduction below it, and each specification's choices.
+
+    outcomes: in the order to be drawn, objects with name, fid_ratio, reduction, reduction_halved and high
+    (``evidence.specifications.Outcome``); choices: name -> (words, low level, high level)
+    A filled square is a choice's high level; the specification named "centre" has a ring around its mark.
+    """
+    fig, (top, middle, bottom) = new_figure(1, 3, width=10, height=7.4, sharex=True, height_ratios=(2, 2, 1.7))
+    places = np.arange(len(outcomes))
+    centre = [place for place, outcome in enumerate(outcomes) if outcome.name == "centre"]
+    for ax, label, name, style, mark in (
+        (top, "PSG-GAN / SNGAN", "fid_ratio", 0, "o"),
+        (middle, "with L_D as it is", "reduction", 0, "o"),
+        (middle, "with L_D/2", "reduction_halved", 1, "^"),
+    ):
+        values = np.array([getattr(outcome, name) for outcome in outcomes])
+        ax.plot(places, values, mark, label=label, color=COLOURS[style], markersize=7)
+        ax.plot(centre, values[centre], "o", markersize=14, markerfacecolor="none", markeredgecolor=BLACK)
+    top.axhline(1, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)))
+    top.set(title=title, ylabel="FID, PSG-GAN / SNGAN\n(log; below 1: better)", yscale="log")
+    middle.axhspan(0.2, 0.6, color="0.85", zorder=0, label="about 40 %: 20 % to 60 %")
+    middle.set(ylabel="reduction of the gap\n(1: no gap)")
+    middle.set_yscale("symlog", linthresh=1)
+    middle.legend(fontsize=8, ncols=3)
+    for row, name in enumerate(choices):
+        for place, outcome in enumerate(outcomes):
+            if outcome.name != "centre":
+                face = BLACK if outcome.high[name] else "white"
+                bottom.plot(place, row, "s", color=BLACK, markerfacecolor=face, markersize=8)
+    labels = [f"{words}: {low} □, {high} ■" for words, low, high in choices.values()]
+    bottom.set_yticks(range(len(choices)), labels, fontsize=8)
+    bottom.set(ylim=(len(choices) - 0.5, -0.5), xlabel="specification (ringed: ours)", xlim=(-0.6, len(outcomes) - 0.4))
+    bottom.set_xticks(places, [outcome.name for outcome in outcomes], rotation=45)
+    bottom.grid(False)
     return fig
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.gan.history import History
-from helpers.measure.stability import across_seeds, equilibrium
+from helpers.measure.stability import equilibrium
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
@@ -82,11 +82,11 @@ def show(fig: Figure, alt: str, dpi: int = 100) -> None:
 # ---- curves --------------------------------------------------------------------------------------------------------
 
 
-def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
-    """Draw one quantity over the epochs; with several seeds: each faint, the mean bold, its 95 % interval shaded.
+def draw_curve(ax, curves, label: str, index: int = 0, epochs=None, seeds=None) -> None:
+    """Draw one quantity over the epochs; with several seeds: each faint, the mean bold, the outlier named.
 
-    The axis spans the curves; of a wide interval, as three seeds may give, it shows what fits.
-    curves: one array per seed, values per epoch
+    An interval of so few seeds would be wider than the figure. curves: one array per seed, values per epoch; seeds:
+    their numbers, by default from 0
     """
     style = line_style(index)
     length = min(len(curve) for curve in curves)
@@ -94,14 +94,26 @@ def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
     epochs = np.arange(1, length + 1) if epochs is None else epochs
     mean = stacked.mean(0)
     if len(stacked) > 1:
-        ax.plot(epochs, stacked.T, color=style["color"], alpha=0.25, linewidth=0.8)
-        _, low, high = np.transpose([across_seeds(column) for column in stacked.T])
-        drawn = ax.dataLim.frozen()
-        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.12, linewidth=0)
-        ax.dataLim.set(drawn)
+        ax.plot(epochs, stacked.T, color=style["color"], alpha=0.4, linewidth=0.8)
+        if (odd := outlier(stacked[:, -1], np.ptp(stacked))) is not None:
+            name = f"seed {odd if seeds is None else seeds[odd]}"
+            ax.annotate(name, (epochs[-1], stacked[odd, -1]), xytext=(3, 0), textcoords="offset points",
+                        fontsize=8, color=style["color"], va="center", annotation_clip=False)  # fmt: skip
     ax.xaxis.get_major_locator().set_params(integer=True)  # there is no epoch 1.25
     marker = "o" if length <= 12 else None
     ax.plot(epochs, mean, **style, marker=marker, markersize=4, label=label)
+
+
+def outlier(values, scale: float) -> int | None:
+    """Which of at least three values lies far from the others: further from their mean than three times their range,
+    and far enough to be seen on an axis that spans ``scale``."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 3:
+        return None
+    rest = [np.delete(values, index) for index in range(len(values))]
+    away = [abs(value - others.mean()) for value, others in zip(values, rest, strict=True)]
+    furthest = int(np.argmax(away))
+    return furthest if away[furthest] > max(3 * np.ptp(rest[furthest]), 0.1 * scale) else None
 
 
 def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = False) -> None:
@@ -115,6 +127,10 @@ def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = Fa
                 textcoords="offset points", ha="right", va="top" if below else "bottom", fontsize=8)  # fmt: skip
 
 
+def _seeds(runs) -> list[int]:
+    return [run.settings.get("seed", place) for place, run in enumerate(runs)]
+
+
 def _as_runs(histories) -> list[History]:
     return [histories] if isinstance(histories, History) else list(histories)
 
@@ -126,11 +142,11 @@ def loss_curves(histories, title: str, ax=None) -> Figure:
     """
     runs = _as_runs(histories)
     fig, ax = new_figure() if ax is None else (ax.figure, ax)
-    draw_curve(ax, [run["d_loss"] for run in runs], "discriminator", 0)
+    draw_curve(ax, [run["d_loss"] for run in runs], "discriminator", 0, seeds=_seeds(runs))
     count = runs[0].generators
     for k in range(1, count + 1):
         name = "generator" if count == 1 else f"generator {k}"
-        draw_curve(ax, [run[f"g{k}_loss"] for run in runs], name, k)
+        draw_curve(ax, [run[f"g{k}_loss"] for run in runs], name, k, seeds=_seeds(runs))
     target = equilibrium(runs[0])
     levels = sorted((target[key], name) for key, name in (("d_loss", "D"), ("g_loss", "G")) if key in target)
     for index, (value, name) in enumerate(levels):  # two can lie so close that their names need both sides
@@ -152,7 +168,7 @@ def accuracy_curves(histories, title: str, ax=None) -> Figure:
     }
     for index, (column, name) in enumerate(names.items()):
         if column in runs[0].columns:
-            draw_curve(ax, [run[column] for run in runs], name, index)
+            draw_curve(ax, [run[column] for run in runs], name, index, seeds=_seeds(runs))
     level = equilibrium(runs[0])["pick_accuracy"]
     mark_level(ax, level, f"equilibrium of the pick: {level:.3g}")
     ax.set(title=title, xlabel="epoch", ylabel="share of the batch", ylim=(0, 1.02))
@@ -168,8 +184,9 @@ def compare_curves(groups: dict, column, title: str, ylabel: str, ax=None, level
     """
     fig, ax = new_figure() if ax is None else (ax.figure, ax)
     for index, (name, histories) in enumerate(groups.items()):
-        curves = [run[column] if isinstance(column, str) else column(run) for run in _as_runs(histories)]
-        draw_curve(ax, curves, name, index)
+        runs = _as_runs(histories)
+        curves = [run[column] if isinstance(column, str) else column(run) for run in runs]
+        draw_curve(ax, curves, name, index, seeds=_seeds(runs))
     for name, value in (levels or {}).items():
         mark_level(ax, value, name)
     ax.set(title=title, xlabel="epoch", ylabel=ylabel)
@@ -187,7 +204,7 @@ def quality_curves(groups: dict, key: str, title: str, ylabel: str, ax=None, lev
     for index, (name, found) in enumerate(groups.items()):
         if epochs := sorted(set.intersection(*(set(run.quality) for run in found))):
             curves = [[run.quality[epoch]["mixture"][key] for epoch in epochs] for run in found]
-            draw_curve(ax, curves, name, index, epochs)
+            draw_curve(ax, curves, name, index, epochs, _seeds([run.history for run in found]))
             ticks.update(epochs)
     for name, value in (levels or {}).items():
         mark_level(ax, value, name)

@@ -1,4 +1,5 @@
-"""Recorded runs: ``records`` reads them, ``recorder`` makes them, ``comparison`` sets them side by side, ``claims``
-judges the paper by them, ``sheets`` shows them as tables."""
+"""Recorded runs: ``records`` reads them, ``recorder`` makes them, ``comparison`` sets them side by side, ``inference``
+says what a few seeds can say, ``claims`` judges the paper by it, ``specifications`` reads the multiverse, ``sheets``
+shows all of it as tables."""
 
-from helpers.evidence import claims, comparison, recorder, records, sheets
+from helpers.evidence import claims, comparison, inference, recorder, records, sheets, specifications

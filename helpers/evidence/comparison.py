@@ -1,16 +1,19 @@
 """Recorded runs side by side: from records to one number per system, seed and measure.
 
-A ``Table`` holds all numbers after the same epoch; it compares systems in pairs of the same seed. What the numbers say
-about the paper's claims is in ``claims``; the tables that a reader sees are in ``sheets``.
+A ``Table`` holds all numbers of one data set after the same epoch. What they can say is in ``inference``, what they say
+about the paper's claims in ``claims``; the tables that a reader sees are in ``sheets``.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import exp, isnan, log, nan
+from math import isnan, nan
 from pathlib import Path
 
-from helpers.evidence import records
+import numpy as np
+
+from helpers.evidence import inference, records
+from helpers.evidence.inference import LEAST_SEEDS, Effect, Interval, Trend
 from helpers.evidence.recorder import describe_environment
 from helpers.files import PROJECT
 from helpers.gan.history import History
@@ -22,42 +25,32 @@ BENCHMARK = PROJECT / "benchmarks" / "results.json"
 BENCHMARKED = {"gan": "gan", "sngan": "sngan", "psg_average": "psg_2"}  # system -> the benchmark's name
 
 MAIN = ("gan", "sngan", "psg_average", "psg_algorithm1")
-LEAST_SEEDS = 3  # fewer give no verdict: an interval from two seeds is wider than anything worth saying
+# Data sets in a reader's words.
+WORDS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "mnist_1000": "1,000 digits",
+    "ring": "ring of 8",
+    "grid": "grid of 25",
+    "stacked_mnist": "stacked digits",
+}
 BANDS = (0.05, 0.1, 0.2)
+SAME_EPOCH = 5  # epochs of convergence that lie no further apart, the width of the smoothing, count as the same
+# What is followed over the epochs; the gap with its sign, because a curve that passes 0 would seem to turn round.
+HALF = ", half of the run"
+CURVES: dict[str, Callable[[History], np.ndarray]] = {
+    "d_loss": lambda history: history["d_loss"],
+    "g_loss": lambda history: history["g_loss"],
+    "gap": lambda history: history["d_loss"] - history["g_loss"],
+    "gap_halved": lambda history: history["d_loss"] / 2 - history["g_loss"],
+    "pick_accuracy": lambda history: history["pick_accuracy"],
+    "binary_accuracy": lambda history: (history["accuracy_real"] + history["accuracy_fake"]) / 2,
+    "d_real": lambda history: history["d_real"],
+    "called_real": stability.called_real,
+    "mean_answer": stability.mean_answer,
+}
 # Data sets with modes that can be counted -> the number that counts them.
 COUNTED_MODES = {"ring": "modes_covered", "grid": "modes_covered", "stacked_mnist": "modes_reached"}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds with its 95 % interval (Student's t); low and high are NaN for a single seed."""
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-    values: tuple[float, ...] = ()  # one per seed
-
-    @classmethod
-    def of(cls, values) -> "Interval":
-        values = [float(value) for value in values if not isnan(value)]
-        return cls(*stability.across_seeds(values), len(values), tuple(values)) if values else cls(nan, nan, nan, 0)
-
-    def map(self, function: Callable[[float], float]) -> "Interval":
-        """The interval of an increasing or decreasing function of the mean."""
-        low, high = sorted((function(self.low), function(self.high)))
-        return Interval(function(self.mean), low, high, self.seeds, tuple(map(function, self.values)))
-
-    def by_seed(self) -> str:
-        """The mean and every seed's own number: no interval of three can say more than these."""
-        listed = f" ({', '.join(f'{value:.3g}' for value in self.values)})"
-        return f"{self.mean:.3g}{listed}" if len(self.values) > 1 else str(self)
-
-    def __str__(self) -> str:
-        if not self.seeds:
-            return "—"
-        shown = f"{self.mean:.3g}"
-        return shown if isnan(self.low) else f"{shown} [{self.low:.3g}, {self.high:.3g}]"
 
 
 # ---- from records to one number per system, seed and measure --------------------------------------------------------
@@ -67,6 +60,12 @@ def read_all(systems=MAIN, dataset: str = "mnist", runs=records.RUNS) -> dict[st
     """All readable records of these systems: system -> records by seed. Systems without any are left out."""
     found = {system: records.load_runs(system, dataset, runs=runs) for system in systems}
     return {system: each for system, each in found.items() if each}
+
+
+def read_others(datasets=("ring", "grid", "stacked_mnist", "mnist_1000"), systems=MAIN, runs=records.RUNS):
+    """Data set -> the table of its runs after their common epoch, for claims that other data can speak to."""
+    found = {dataset: read_all(systems, dataset, runs) for dataset in datasets}
+    return {dataset: tabulate(each, common_epochs(each, systems), dataset) for dataset, each in found.items() if each}
 
 
 def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: int = LEAST_SEEDS) -> int:
@@ -89,6 +88,12 @@ def first_epochs(history: History, epochs: int) -> History:
     return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
 
 
+def with_grids(history: History, epochs) -> History:
+    """The history with the samples of these epochs only, as for a narrower contact sheet."""
+    grids = {epoch: history.grids[epoch] for epoch in epochs}
+    return History(history.settings, history.rows, grids, history.status, history.events)
+
+
 def diverged(run: records.Record, epochs: int) -> bool:
     """Whether a run had ended in NaN by then."""
     return run.history.status == "diverged" and len(run.history) <= epochs
@@ -106,31 +111,42 @@ def curves(runs: dict[str, list[records.Record]], epochs: int, systems=MAIN) -> 
 
 
 def course_numbers(record: records.Record, epochs: int) -> dict[str, float]:
-    """Every number of a run's history after so many epochs; "final" values are means over the last fifth of them."""
+    """Every number of a run's history after so many epochs; levels are means over the last fifth of them."""
     history, final = first_epochs(record.history, epochs), stability.final_level
-    has = set(history.columns)
-    numbers = {
-        "final_d_loss": final(history["d_loss"]),
-        "final_g_loss": final(history["g_loss"]),
-        "d_loss - g_loss": final(history["d_loss"] - history["g_loss"]),
+    followed = known_curves(history)
+    numbers = {name: final(curve) for name, curve in followed.items() if not name.startswith("gap")}
+    numbers |= {
         "gap": final(stability.gap(history)),
         "gap_halved": final(stability.gap(history, halved=True)),
         "distance": final(stability.distance_to_equilibrium(history)),
         "oscillation_d": stability.oscillation(history["d_loss"]),
         "oscillation_g": stability.oscillation(history["g_loss"]),
-        "pick_accuracy": final(history["pick_accuracy"]),
-        "d_real": final(history["d_real"]) if "d_real" in has else nan,
         "collapsed": float(any(event["kind"] == "collapsed" for event in history.events)),
         "won": float(any(event["kind"] == "discriminator_won" for event in history.events)),
     }
-    if {"accuracy_real", "accuracy_fake"} <= has:
-        numbers["binary_accuracy"] = final(history["accuracy_real"] + history["accuracy_fake"]) / 2
     for curve in ("d_loss", "pick_accuracy"):
         for band in BANDS:
-            epoch = stability.convergence_epoch(history[curve], band)
-            # A run that never settles counts as settling after its end: a bound, and no run is left out.
-            numbers[f"convergence of {curve}, band {band:.0%}"] = float(epoch or epochs + 1)
+            for part, length in (("", epochs), (HALF, epochs // 2)):
+                epoch = stability.convergence_epoch(followed[curve][:length], band) if length else None
+                # A run that never settles counts as settling after its end: a bound, and no run is left out.
+                numbers[convergence(curve, band) + part] = float(epoch or length + 1)
     return numbers
+
+
+def known_curves(history: History) -> dict[str, np.ndarray]:
+    """Every followed curve of a history that its objective has: a critic has no D(x)."""
+    found = {}
+    for name, curve in CURVES.items():
+        try:
+            found[name] = curve(history)
+        except KeyError:
+            continue
+    return found
+
+
+def convergence(curve: str, band: float) -> str:
+    """The name of the measure: from which epoch a curve stays in a band around its final level."""
+    return f"convergence of {curve}, band {band:.0%}"
 
 
 def each_generator(record: records.Record) -> list[dict[str, float]]:
@@ -160,6 +176,13 @@ class Table:
     numbers: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
     diverged: dict[str, list[int]] = field(default_factory=dict)
     judged: int = 0
+    dataset: str = "mnist"
+    trends: dict[str, dict[str, Trend]] = field(default_factory=dict)  # system -> name in CURVES -> trend
+
+    @property
+    def where(self) -> str:
+        """The data set and the length, for a verdict to carry."""
+        return f"{WORDS.get(self.dataset, self.dataset)}, {self.epochs} epochs"
 
     def seeds(self, system: str) -> list[int]:
         return sorted(self.numbers.get(system, {}))
@@ -192,32 +215,48 @@ class Table:
         word = "lowest" if best is min else "highest"
         return f"{word} mean at epoch {self.judged}: {best(means, key=means.get, default='not measured')}"
 
-    def effect(self, system: str, other: str, name: str, how: str = "difference") -> Interval:
-        """Over the seeds that both have: system - other; with "ratio" system / other by logarithms; with "reduction"
-        1 - system / other seed by seed, for a measure of the system that may come near 0."""
-        seeds = [seed for seed in self.seeds(system) if seed in self.seeds(other)]
-        pairs = [(self.value(system, seed, name), self.value(other, seed, name)) for seed in seeds]
-        if name.startswith("convergence"):  # two that never settle cannot be told apart
-            pairs = [(nan, nan) if min(pair) > self.epochs else pair for pair in pairs]
-        if how == "difference":
-            return Interval.of([a - b for a, b in pairs])
-        if how == "reduction":
-            return Interval.of([1 - a / b if b else nan for a, b in pairs])
-        return Interval.of([log(a / b) if a > 0 and b > 0 else nan for a, b in pairs]).map(exp)
+    def values(self, system: str, name: str) -> list[float]:
+        return [self.value(system, seed, name) for seed in self.seeds(system)]
+
+    def level(self, system: str, name: str) -> Effect:
+        """One system's mean of a measure."""
+        return inference.level(self.values(system, name))
+
+    def effect(self, system: str, other: str, name: str, unit: str = "difference") -> Effect:
+        """One system against another in a measure; ``unit`` as in ``inference.UNITS``."""
+        values, others = self.values(system, name), self.values(other, name)
+        if name.startswith("convergence") and min(values + others, default=0) > self.epochs:
+            values = others = []  # where no seed of either settles they cannot be told apart
+        return inference.effect(values, others, unit)
+
+    def settles(self, systems: tuple[str, ...], curve: str) -> bool | None:
+        """Whether a curve of these systems has a final level: False if one of them still moves, None if unknown."""
+        found = [self.trends.get(system, {}).get(curve) for system in systems]
+        answers = [None if trend is None else trend.settles for trend in found]
+        return False if False in answers else None if None in answers else True
+
+    def same_when_halved(self, system: str, name: str) -> bool:
+        """Whether every seed has the same epoch of convergence when its run is cut in half."""
+        whole, half = self.values(system, name), self.values(system, name + HALF)
+        return all(abs(a - b) <= SAME_EPOCH for a, b in zip(whole, half, strict=True))
 
 
-def tabulate(runs: dict[str, list[records.Record]], epochs: int) -> Table:
+def tabulate(runs: dict[str, list[records.Record]], epochs: int, dataset: str = "mnist") -> Table:
     """The table at ``epochs``; runs that are shorter (and did not diverge) are left out."""
     compared = {system: whole_runs(each, epochs) for system, each in runs.items()}
     measured = [set(run.quality) for each in compared.values() for run in each]
     judged = max((epoch for epoch in set.intersection(*measured) if epoch <= epochs), default=0) if measured else 0
-    table = Table(epochs, judged=judged)
+    table = Table(epochs, judged=judged, dataset=dataset)
     for system, each in runs.items():
         table.labels[system] = each[0].history.label
         table.diverged[system] = [run.seed for run in each if diverged(run, epochs)]
         table.numbers[system] = {
             run.seed: course_numbers(run, epochs) | run.quality.get(judged, {}).get("mixture", {})
             for run in compared[system]
+        }
+        followed = [known_curves(first_epochs(run.history, epochs)) for run in compared[system]]
+        table.trends[system] = {
+            name: inference.trend([each[name] for each in followed]) for name in (followed[0] if followed else ())
         }
     return table
 

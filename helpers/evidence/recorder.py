@@ -21,11 +21,13 @@ from helpers.data.catalogue import CATALOGUE, load_dataset
 from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, seal
 from helpers.files import PROJECT, write_atomically
 from helpers.gan.history import History
+from helpers.gan.multiverse import SPECIFICATIONS
 from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure.judge import Judge, find_ruler
 
 COMMAND = "python -m helpers.evidence.recorder"
+MULTIVERSE_EPOCHS = (20, 50, 100)  # after which its runs are judged; three are enough for a hundred
 
 
 def record_run(
@@ -40,22 +42,38 @@ def record_run(
     progress: bool = True,
     limit: int | None = None,
     weights: bool = True,
+    specification: str | None = None,
     **settings,
 ) -> Path:
     """Train one run and write its record, or return at once where a complete one of that length lies already.
 
+    With a ``specification`` of ``helpers.gan.multiverse`` it lies under ``runs/multiverse/<specification>``.
     Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
     Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
     """
+    if specification is not None:
+        runs = Path(runs) / "multiverse" / specification
     folder = Path(runs) / dataset / system / f"seed{seed}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=0):
             if _is_complete(folder, epochs):
                 return folder
-            kept = weights and seed == 0
+            kept = weights and seed == 0 and specification is None
             return _train(
-                folder, system, dataset, seed, epochs, device, command, every, progress, limit, kept, settings
+                folder,
+                system,
+                dataset,
+                seed,
+                epochs,
+                device,
+                command,
+                every,
+                progress,
+                limit,
+                kept,
+                specification,
+                settings,
             )
     except Timeout:
         raise RecordError(
@@ -65,12 +83,15 @@ def record_run(
         raise RecordError(f"{folder} cannot be written ({error}); free some space or choose another folder") from error
 
 
-def _train(folder, system, dataset, seed, epochs, device, command, every, progress, limit, weights, settings) -> Path:
+def _train(
+    folder, system, dataset, seed, epochs, device, command, every, progress, limit, weights, specification, settings
+) -> Path:
     started, images = time.time(), load_dataset(dataset, device, limit)
-    row = CATALOGUE[dataset]
-    grid_epochs = tuple(sorted({epoch for epoch in row.kept_epochs if epoch < epochs} | {epochs}))
+    row, chosen = CATALOGUE[dataset], SPECIFICATIONS[specification] if specification else None
+    candidates = row.kept_epochs if chosen is None else MULTIVERSE_EPOCHS
+    grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
     options = {"grid_size": row.grid_size} | settings
-    trainer = make_trainer(system, images, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
+    trainer = make_trainer(system, images, chosen, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
     judge = Judge(dataset, images)
     checkpoint, quality, spent = folder / "checkpoint.pt", {}, 0.0
     if state := load_checkpoint(checkpoint):
@@ -91,13 +112,17 @@ def _train(folder, system, dataset, seed, epochs, device, command, every, progre
     history = trainer.fit(progress=progress, on_epoch=after_epoch)
     if history.status == "interrupted":
         raise KeyboardInterrupt
-    provenance = describe_environment(device) | {
-        "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
-        "date": time.strftime("%Y-%m-%d"),
-        "seconds": round(spent + time.time() - started, 1),
-        "images": len(images.images),
-        "notice": images.notice,
-    }
+    provenance = (
+        describe_environment(device)
+        | {
+            "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
+            "date": time.strftime("%Y-%m-%d"),
+            "seconds": round(spent + time.time() - started, 1),
+            "images": len(images.images),
+            "notice": images.notice,
+        }
+        | ({"specification": chosen.describe()} if chosen else {})
+    )
     _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
     for file in folder.glob(f"{checkpoint.name}*"):
         file.unlink()
@@ -108,7 +133,10 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
     """Write the parts, then record.json with their checksums: until it is there the run does not count."""
     (folder / "record.json").unlink(missing_ok=True)
     buffer, files = BytesIO(), {}
-    np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in _kept_grids(trainer.history).items()})
+    np.savez_compressed(
+        buffer,
+        **{str(epoch): grid for epoch, grid in _kept_grids(trainer.history, "specification" not in provenance).items()},
+    )
     contents = {"grids.npz": buffer.getvalue()}
     if weights:
         # Half precision is enough to draw from a generator, and keeps the repository small.
@@ -151,10 +179,10 @@ def record_floor(dataset: str, runs: Path = RUNS, device: str = "cpu", seed: int
     return path
 
 
-def _kept_grids(history: History) -> dict[int, np.ndarray]:
+def _kept_grids(history: History, all_epochs: bool = True) -> dict[int, np.ndarray]:
     """The samples worth their space: of seed 0 every kept epoch, of other seeds the last; of colour images only 16."""
     grids = history.grids
-    if history.settings["seed"] != 0:
+    if history.settings["seed"] != 0 or not all_epochs:
         grids = {epoch: grid for epoch, grid in grids.items() if epoch == max(grids)}
     return {epoch: grid[:, :16] if grid.shape[2] == 3 else grid for epoch, grid in grids.items()}
 
@@ -212,6 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
+    parser.add_argument("--specification", choices=SPECIFICATIONS, help="settings of the multiverse, not ours")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
@@ -226,7 +255,9 @@ def main(arguments: list[str] | None = None) -> None:
             command = (
                 f"{COMMAND} --systems {system} --dataset {chosen.dataset} --seeds {seed} "
                 f"--epochs {chosen.epochs} --device {chosen.device} --threads {chosen.threads}"
-            ) + (" --no-weights" if chosen.no_weights else "")
+            )
+            command += " --no-weights" if chosen.no_weights else ""
+            command += f" --specification {chosen.specification}" if chosen.specification else ""
             try:
                 folder = record_run(
                     system,
@@ -238,6 +269,7 @@ def main(arguments: list[str] | None = None) -> None:
                     command,
                     progress=sys.stderr.isatty(),
                     weights=not chosen.no_weights,
+                    specification=chosen.specification,
                 )
             except (RecordError, CheckpointError) as error:
                 print(f"skipped: {error}", file=sys.stderr)

@@ -10,12 +10,14 @@ from helpers.evidence.claims import CONTRASTS, METHODS, direction, paper_claims
 from helpers.evidence.comparison import (
     COUNTED_MODES,
     MAIN,
-    Interval,
     Table,
+    convergence,
     each_generator,
     one_digit_generators,
     tabulate,
+    whole_runs,
 )
+from helpers.evidence.inference import Effect, Interval
 from helpers.evidence.records import Record
 from helpers.gan.systems import SYSTEMS
 from helpers.measure.quality import entropy
@@ -129,31 +131,71 @@ def generator_parts(record: Record) -> list[str] | None:
 
 
 def claims_sheet(table: Table, others: dict[str, Table] | None = None) -> Sheet:
-    """One row per claim: where, how measured, each system's mean and its seeds' numbers, each method's verdict."""
-    systems = [SYSTEMS[system].label for system in MAIN]
-    verdicts = [f"verdict on {method}, after {table.epochs} epochs" for method in METHODS.values()]
+    """One row per claim and place: how and on what it is measured, each system's seeds, each method's verdict."""
     unknown = Interval.of([])
     rows = [
-        [c.text, c.source, c.how]
-        + [c.shown.get(system, unknown).by_seed() for system in MAIN]
-        + [c.describe(method) for method in METHODS.values()]
-        for c in paper_claims(table, others)
+        [claim.text, claim.source, claim.how, where]
+        + [claim.shown.get(where, {}).get(system, unknown).by_seed() for system in MAIN]
+        + [claim.describe(method, where) for method in METHODS.values()]
+        for claim in paper_claims(table, others)
+        for where in claim.places
     ]
-    return Sheet(["claim", "paper", "measured here", *systems, *verdicts], rows)
+    systems = [SYSTEMS[system].label for system in MAIN]
+    verdicts = [f"verdict on {method}" for method in METHODS.values()]
+    return Sheet(["claim", "paper", "measured here", "on", *systems, *verdicts], rows)
 
 
 def findings_sheet(table: Table, others: dict[str, Table] | None = None) -> Sheet:
-    """One row per reading of each claim: the effect with its interval, and the verdict."""
+    """One row per reading of each claim: the effect with its interval, from how many seeds, and the verdict."""
     rows = [
-        [claim.text, f"{f.method} ({f.reading})", f.effect, f.effect.seeds, f.verdict]
+        [claim.text, f.where, f"{f.method}: {f.reading}", f.effect, _seeds(f.effect), verdict]
         for claim in paper_claims(table, others)
-        for f in claim.findings
+        for f, verdict in claim.verdict_of.items()
     ]
-    return Sheet(["claim", "reading", "effect", "seeds (cost: rounds)", "verdict"], rows)
+    return Sheet(["claim", "on", "reading", "effect", "seeds", "verdict"], rows)
+
+
+def _seeds(effect: Effect | Interval) -> str:
+    return f"{effect.seeds} rounds" if isinstance(effect, Interval) else " and ".join(map(str, effect.seeds))
+
+
+def trends_sheet(table: Table, curves: dict[str, str]) -> Sheet:
+    """One row per main system: whether its curves (name -> words) have a final level at all."""
+    rows = [
+        [table.labels[system], *(str(table.trends[system].get(name, "—")) for name in curves)]
+        for system in MAIN
+        if system in table.trends
+    ]
+    return Sheet(["system", *curves.values()], rows)
+
+
+def length_sheet(runs: dict[str, list[Record]], lengths, system: str = "psg_average", other: str = "sngan") -> Sheet:
+    """What the same runs would have said had they ended earlier: the gap's reduction and the epoch of convergence.
+
+    lengths: epochs; only seeds that have the longest of them are used, so that every row is about the same runs
+    """
+    whole = {name: whole_runs(runs.get(name, []), max(lengths)) for name in (system, other)}
+    rows = []
+    for epochs in lengths:
+        table = tabulate(whole, epochs)
+        gaps = [table.interval(name, "gap") for name in (system, other)]
+        halved = [table.interval(name, "gap_halved") for name in (system, other)]
+        converged = [table.interval(name, convergence("d_loss", 0.1)) for name in (system, other)]
+        rows.append(
+            [
+                epochs,
+                *(f"{1 - mine.mean / theirs.mean:.0%}" for mine, theirs in (gaps, halved)),
+                *(each.by_seed() for each in converged),
+            ]
+        )
+    names = [SYSTEMS[name].label for name in (system, other)]
+    return Sheet(
+        ["epochs", "gap's reduction, L_D", "L_D/2", *(f"L_D of {name} converges at epoch" for name in names)], rows
+    )
 
 
 def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
-    """One row per control: the paired difference in each measure (name -> its words) and what it says."""
+    """One row per control: the difference in each measure (name -> its words) and what it says."""
     rows = []
     for question, system, other in CONTRASTS:
         effects = {name: table.effect(system, other, name) for name in measures}

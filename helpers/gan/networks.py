@@ -48,21 +48,32 @@ class Discriminator(nn.Module):
 
     The sources do not give this network. We mirror the generator: 784-512-256-1 with LeakyReLU(0.2) between.
     It ends in a logit, without a sigmoid, so that the losses can be computed without overflow.
-    ``spectral`` puts spectral norm on every layer, which makes it SNGAN's discriminator.
+    ``spectral`` puts spectral norm on every layer, which makes it SNGAN's discriminator. ``dropout`` follows every
+    hidden layer; with ``unit_pixels`` it sees its images in [0, 1] (both for ``multiverse``).
     """
 
-    def __init__(self, data_shape=(1, 28, 28), hidden=(512, 256), spectral: bool = False, classes: int = 0):
+    def __init__(
+        self,
+        data_shape=(1, 28, 28),
+        hidden=(512, 256),
+        spectral: bool = False,
+        classes: int = 0,
+        dropout: float = 0.0,
+        unit_pixels: bool = False,
+    ):
         super().__init__()
-        self.classes = classes
+        self.classes, self.unit_pixels = classes, unit_pixels
         layers = []
         for width_in, width_out in pairwise((prod(data_shape) + classes, *hidden)):
-            layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2)]
+            layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2), *([nn.Dropout(dropout)] if dropout else [])]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
         if spectral:
             with_spectral_norm(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, *data_shape) images and, if conditional, (N,) labels to (N,) logits."""
+        if self.unit_pixels:
+            images = (images + 1) / 2
         return self.layers(_join(images.flatten(1), labels, self.classes)).squeeze(1)
 
 

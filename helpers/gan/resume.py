@@ -59,7 +59,7 @@ def save_if_due(trainer, path: Path, every: int) -> None:
 
 def training_state(trainer) -> dict:
     """Everything that the next epoch depends on, as tensors and plain values."""
-    return {
+    state = {
         "settings": _origin(trainer),
         "generators": trainer.generators.state_dict(),
         "discriminator": trainer.discriminator.state_dict(),
@@ -70,6 +70,7 @@ def training_state(trainer) -> dict:
         "history": trainer.history.to_dict(),
         "grids": {epoch: torch.from_numpy(grid) for epoch, grid in trainer.history.grids.items()},
     }
+    return state | ({"dropout_rng": torch.get_rng_state()} if _has_dropout(trainer) else {})
 
 
 def restore(trainer, state: dict) -> None:
@@ -98,7 +99,14 @@ def restore(trainer, state: dict) -> None:
     trainer.optimizer_d.load_state_dict(state["optimizer_d"])
     trainer.objective.load_state_dict(state["objective"])
     trainer.rng.set_state(state["rng"].cpu())
+    if _has_dropout(trainer):
+        torch.set_rng_state(state["dropout_rng"])
     trainer.history = history
+
+
+def _has_dropout(trainer) -> bool:
+    """Dropout draws from torch's global random numbers, all else from the trainer's own."""
+    return any(isinstance(module, torch.nn.Dropout) for module in trainer.discriminator.modules())
 
 
 def _origin(trainer) -> dict:

@@ -12,6 +12,7 @@ from torch import nn
 from helpers.data.images import ImageSet
 from helpers.gan import objectives
 from helpers.gan.conv_networks import ConvCritic, ConvGenerator
+from helpers.gan.multiverse import Specification
 from helpers.gan.networks import AutoEncoder, Discriminator, Generator
 from helpers.gan.training import Settings, Trainer
 
@@ -25,19 +26,22 @@ class System:
     """
 
     label: str
-    networks: Callable[[tuple[int, ...], int], tuple[list[nn.Module], nn.Module]]
+    networks: Callable[..., tuple[list[nn.Module], nn.Module]]
     objective: Callable[[], objectives.Objective]
     settings: dict = field(default_factory=dict)
     conditional: bool = False
 
 
 def slides_networks(count: int = 1, spectral: bool = False, copies: int = 1, hidden=(256, 512), conditional=False):
-    """Networks as on the slides: ``count`` generators, each of which takes part ``copies`` times."""
+    """Networks as on the slides: ``count`` generators, each of which takes part ``copies`` times.
 
-    def make(data_shape, classes):
+    What they make takes further options of the discriminator, those of a ``multiverse.Specification``.
+    """
+
+    def make(data_shape, classes, **of_discriminator):
         classes = classes if conditional else 0
         generators = [Generator(data_shape=data_shape, hidden=hidden, classes=classes) for _ in range(count)]
-        return generators * copies, Discriminator(data_shape, spectral=spectral, classes=classes)
+        return generators * copies, Discriminator(data_shape, spectral=spectral, classes=classes, **of_discriminator)
 
     return make
 
@@ -125,17 +129,19 @@ SYSTEMS = {
 }
 
 
-def make_trainer(name: str, image_set: ImageSet, **settings) -> Trainer:
-    """The trainer of a named system on an image set; ``settings`` override the system's own.
+def make_trainer(name: str, image_set: ImageSet, specification: Specification | None = None, **settings) -> Trainer:
+    """The trainer of a named system on an image set; ``settings`` override those of the specification and the system.
 
     The seed decides the networks' first weights, the batch order and the latents.
     """
     if name not in SYSTEMS:
         raise ValueError(f"system={name!r}; allowed: {', '.join(map(repr, SYSTEMS))}")
     system = SYSTEMS[name]
-    settings = Settings(**({"label": system.label} | system.settings | settings))
+    chosen = specification.settings() if specification else {}
+    settings = Settings(**({"label": system.label} | system.settings | chosen | settings))
     torch.manual_seed(settings.seed)
     classes = int(image_set.labels.max()) + 1 if system.conditional else 0
-    generators, discriminator = system.networks(tuple(image_set.images.shape[1:]), classes)
+    of_discriminator = specification.of_discriminator() if specification else {}
+    generators, discriminator = system.networks(tuple(image_set.images.shape[1:]), classes, **of_discriminator)
     labels = image_set.labels if system.conditional else None
     return Trainer(generators, discriminator, system.objective(), image_set.images, settings, labels)

@@ -29,6 +29,27 @@ def distance_to_equilibrium(history: History) -> np.ndarray:
     return np.hypot(history["d_loss"] / target["d_loss"] - 1, history["g_loss"] / target["g_loss"] - 1)
 
 
+def called_real(history: History) -> np.ndarray:
+    """The share of D's inputs that it calls real, per epoch: (real called real + K x fake called real) / (1 + K).
+
+    A D that is always right gives 1/2 with one generator and 1/3 with two: the paper's "real 1, fake 2" read this way
+    asks for no equilibrium.
+    """
+    k = history.generators
+    return (history["accuracy_real"] + k * (1 - history["accuracy_fake"])) / (1 + k)
+
+
+def mean_answer(history: History) -> np.ndarray:
+    """The mean of D over all of its inputs, per epoch: (D(x) + K D(G(z))) / (1 + K).
+
+    Where D's last bias is stationary, the derivative of D's loss in it is 0. For summed fakes that is
+    sum of D over all inputs = number of real ones, so this mean is 1/(1 + K) at any quality; for averaged fakes it is
+    mean D(x) + mean D(G(z)) = 1.
+    """
+    k = history.generators
+    return (history["d_real"] + k * history["d_fake"]) / (1 + k)
+
+
 def equilibrium(history: History) -> dict[str, float]:
     """The known values of the history's objective where every generator matches the data and D is optimal."""
     described = dict(history.settings["objective"])
@@ -72,6 +93,15 @@ def convergence_epoch(curve: np.ndarray, band: float = 0.1, window: int = 5, fin
 def final_level(curve: np.ndarray, final_share: float = 0.2) -> float:
     """Mean over the last ``final_share`` of the epochs."""
     return float(np.mean(curve[-max(round(len(curve) * final_share), 1) :]))
+
+
+def drift(curve: np.ndarray) -> float:
+    """How much the curve changes in its second half: the rise of the straight line that fits it best there."""
+    half = np.asarray(curve, dtype=float)[len(curve) // 2 :]
+    if len(half) < 2:
+        return np.nan
+    slope, _ = np.polyfit(np.arange(len(half)), half, 1)
+    return float(slope * (len(half) - 1))
 
 
 def across_seeds(values) -> tuple[float, float, float]:

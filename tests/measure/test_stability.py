@@ -4,6 +4,7 @@ from math import log
 
 import numpy as np
 import pytest
+import torch
 
 from helpers.gan.history import History
 from helpers.gan.objectives import GAN, LSGAN, PSG, WGAN, Hinge
@@ -108,3 +109,46 @@ def test_interval_across_seeds_against_the_table_of_students_t():
 def test_one_seed_has_no_interval():
     mean, low, high = stability.across_seeds([0.7])
     assert mean == 0.7 and np.isnan(low) and np.isnan(high)
+
+
+def discriminator(real, fake, d_real, d_fake, generators):
+    row = {"accuracy_real": real, "accuracy_fake": fake, "d_real": d_real, "d_fake": d_fake}
+    return History({"generators": generators}, [row])
+
+
+@pytest.mark.parametrize(("generators", "expected"), [(1, 1 / 2), (2, 1 / 3), (4, 1 / 5)])
+def test_a_discriminator_that_is_always_right_gives_the_paper_s_number(generators, expected):
+    won = discriminator(1.0, 1.0, 1.0, 0.0, generators)
+    assert stability.called_real(won) == pytest.approx(expected)
+    assert stability.mean_answer(won) == pytest.approx(expected)
+    undecided = discriminator(0.5, 0.5, 0.5, 0.5, generators)  # the real equilibrium of averaged fakes
+    assert stability.called_real(undecided) == pytest.approx(1 / 2)
+
+
+@pytest.mark.parametrize("fakes", ["sum", "average"])
+def test_a_free_bias_fixes_the_mean_answer_at_any_quality(fakes):
+    """D's last bias, at rest under D's loss alone: scores as different as one likes, the mean answer is an identity."""
+    draw = torch.Generator().manual_seed(0)
+    real, fake = 2 + torch.randn(500, generator=draw), -1 + 3 * torch.randn(2, 500, generator=draw)
+    bias = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([bias], max_iter=50)
+
+    def loss():
+        optimizer.zero_grad()
+        value = PSG(fakes=fakes).discriminator_losses(real + bias, fake + bias).mean()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    answers = (real + bias).sigmoid().mean().item(), (fake + bias).sigmoid().mean().item()
+    mean = stability.mean_answer(discriminator(0, 0, *answers, 2)).item()
+    if fakes == "sum":
+        assert mean == pytest.approx(1 / 3, abs=1e-3) and answers[0] > 0.5
+    else:
+        assert sum(answers) == pytest.approx(1, abs=1e-3) and mean != pytest.approx(1 / 3, abs=0.05)
+
+
+def test_drift_is_the_rise_of_a_line_through_the_second_half():
+    curve = np.concatenate([np.full(50, 9.0), 2 + 0.1 * np.arange(50)])
+    assert stability.drift(curve) == pytest.approx(4.9)
+    assert stability.drift(np.ones(10)) == pytest.approx(0) and np.isnan(stability.drift(np.ones(1)))
