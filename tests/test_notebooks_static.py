@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from PIL import Image
 
-from tools import stamp_colab
+from tools import stamp
 from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,7 +258,7 @@ def test_setup_cell_is_the_shared_one_and_comes_first(notebook):
 
 
 def test_colab_badge_opens_this_notebook(path, notebook):
-    repository, branch = stamp_colab.current_stamp()
+    repository, branch = stamp.current_stamp()
     address = f"https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/{path.name}"
     assert f"]({address})" in notebook.cells[0].source, f"the first cell needs a badge that leads to {address}"
 
@@ -288,7 +288,7 @@ def test_opening_and_closing_sections(notebook):
 def test_stamping_changes_badges_and_clone_address_everywhere():
     badge = "[c](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/01.ipynb)"
     in_json = SETUP_CELL.replace('"', '\\"')
-    stamped = stamp_colab.stamp(f"{badge}\n{SETUP_CELL}\n{in_json}", "someone/a.copy", "course-2027")
+    stamped = stamp.stamp(f"{badge}\n{SETUP_CELL}\n{in_json}", "someone/a.copy", "course-2027")
     assert "OWNER" not in stamped and "main" not in stamped.replace("__main__", "")
     assert stamped.count("https://github.com/someone/a.copy.git") == 2
     assert "github/someone/a.copy/blob/course-2027/notebooks/01.ipynb" in stamped
@@ -296,7 +296,7 @@ def test_stamping_changes_badges_and_clone_address_everywhere():
 
 
 def test_every_file_carries_the_same_stamp():
-    repository, branch = stamp_colab.current_stamp()
-    for path in filter(Path.is_file, stamp_colab.stamped_files()):
+    repository, branch = stamp.current_stamp()
+    for path in filter(Path.is_file, stamp.stamped_files()):
         text = path.read_text(encoding="utf-8")
-        assert stamp_colab.stamp(text, repository, branch) == text, f"{path.name}: run tools/stamp_colab.py"
+        assert stamp.stamp(text, repository, branch) == text, f"{path.name}: run tools/stamp.py"

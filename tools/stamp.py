@@ -1,6 +1,6 @@
 """Stamps where a copy is published into every Colab badge and set-up cell.
 
-    python tools/stamp_colab.py OWNER/REPO [BRANCH]
+    python tools/stamp.py OWNER/REPO [BRANCH]
 
 The present stamp is read from tools/setup_cell.py, so the command can be given again after a move. `--check`
 changes nothing and exits with 1 when a file carries another stamp than that cell.
