@@ -19,7 +19,7 @@ REPOSITORY, BRANCH = stamp.current_stamp()
 project = html_title = epub_title = "GAN training stability"
 version = release = PROJECT["version"]
 author = epub_author = epub_publisher = "The gan-training-stability contributors"
-copyright = f"{author}, {PROJECT['license']} licence"  # noqa: A001 (Sphinx's name)
+copyright = f"{author}, {PROJECT['license']} licence"
 language = "en"
 extensions = ["myst_nb"]
 exclude_patterns = ["**/.ipynb_checkpoints"]
@@ -33,7 +33,7 @@ nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {
-    "repository_url": f"https://github.com/{REPOSITORY}",
+    "repository_url": stamp.repository_address(REPOSITORY),
     "repository_branch": BRANCH,
     "use_repository_button": True,
     "use_issues_button": True,
@@ -45,21 +45,20 @@ html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
 html_css_files = ["site.css"]
 
-# Formulas are typeset in the reader's browser by MathJax, all of TeX in one file. Where npm is missing they are shown as
-# source, and in a book as MathML: renderers for both stand below, and tools/build_site.py chooses.
+# Formulas are typeset in the reader's browser by MathJax, all of TeX in one file. Where npm is missing they are shown
+# as source, and in a book as MathML: renderers for both stand below, and tools/build_site.py chooses.
 html_math_renderer, mathjax_config_path = "mathjax", "mathjax.js"
 if build_site.MATHJAX.is_file():
     html_static_path.append(str(build_site.MATHJAX.parent))
     mathjax_path = build_site.MATHJAX.name
 
-epub_identifier = f"https://github.com/{REPOSITORY}"
+html_baseurl = epub_identifier = stamp.site_address(REPOSITORY)
 epub_scheme = "URL"
 epub_uid = epub_basename = build_site.NAME
 epub_show_urls = "no"
 epub_css_files = ["site.css"]
 epub_exclude_files = [".nojekyll", ".buildinfo"]
 suppress_warnings = ["epub.unknown_project_files"]  # fonts and notebooks, which a book leaves out
-
 
 
 def describe_pictures(_app, doctree) -> None:

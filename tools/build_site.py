@@ -115,7 +115,7 @@ def with_site_links(text: str, name: str, linked: set[str]) -> str:
         file = path.relative_to(ROOT).as_posix()
         if not has_page(path):
             repository, branch = stamp.current_stamp()
-            return f"{match[1]}https://github.com/{repository}/blob/{branch}/{file}"
+            return f"{match[1]}{stamp.repository_address(repository)}/blob/{branch}/{file}"
         linked.add(file)
         return match[1] + Path(os.path.relpath(place(file), Path(place(name)).parent)).as_posix()
 
