@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tools import stamp
-from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell
+from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell, say_when_stored
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -255,6 +255,25 @@ def test_setup_cell_is_the_shared_one_and_comes_first(notebook):
     first = code_cells(notebook)[0]
     assert first.source == SETUP_CELL, "run `python tools/build_notebooks.py --no-exec`"
     assert output_text(first).strip() == "Set-up done."
+
+
+def test_the_line_on_stored_outputs_stands_below_the_title(notebook):
+    lines = re.findall(r"^\*Outputs stored .*$", markdown(notebook), re.MULTILINE)
+    assert len(lines) <= 1
+    if lines:
+        pattern = r"^# .*\n\n\*Outputs stored \d{4}-\d\d-\d\d with torch [\w.+]+\.\*$"
+        assert re.search(pattern, markdown(notebook), re.MULTILINE), "written by `make notebooks`"
+
+
+def test_storing_again_replaces_the_line_on_stored_outputs():
+    text = "[badge](x)\n\n# Title\n\nText. *Outputs stored by hand* stay."
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    say_when_stored(notebook)
+    once = notebook.cells[0].source
+    notebook.cells[0].source = re.sub(r"stored \d{4}", "stored 1999", once)
+    say_when_stored(notebook)
+    assert notebook.cells[0].source == once
+    assert re.sub(r"\*Outputs stored [\d-]+ with torch \S+\.\*\n\n", "", once) == text
 
 
 def test_colab_badge_opens_this_notebook(path, notebook):
