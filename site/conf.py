@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -52,11 +53,10 @@ if build_site.MATHJAX.is_file():
     html_static_path.append(str(build_site.MATHJAX.parent))
     mathjax_path = build_site.MATHJAX.name
 
-html_baseurl = epub_identifier = stamp.site_address(REPOSITORY)
-epub_scheme = "URL"
-epub_uid = epub_basename = build_site.NAME
+epub_identifier = epub_uid = epub_basename = build_site.NAME
+epub_description = PROJECT["description"]
 epub_show_urls = "no"
-epub_css_files = ["site.css"]
+epub_css_files = ["book.css"]
 epub_exclude_files = [".nojekyll", ".buildinfo"]
 suppress_warnings = ["epub.unknown_project_files"]  # fonts and notebooks, which a book leaves out
 
@@ -73,9 +73,11 @@ def describe_pictures(_app, doctree) -> None:
 
 
 def suit_a_book(app, doctree, _name) -> None:
-    """In the EPUB sliders are left out (they are scripts), and formulas become MathML, by MathJax in Node.js."""
+    """A book leaves out sliders, which are scripts, unfolds code, and has formulas as MathML, by MathJax in Node.js."""
     if app.builder.name != "epub":
         return
+    for folded in list(doctree.findall(HideCodeCellNode)):
+        folded.replace_self(folded.children)
     for raw in list(doctree.findall(nodes.raw)):
         if "<iframe" in raw.astext():
             raw.parent.remove(raw)
@@ -86,6 +88,12 @@ def suit_a_book(app, doctree, _name) -> None:
         done = subprocess.run(command, input=json.dumps(sources), capture_output=True, text=True, check=True)
         for formula, mathml in zip(formulas, json.loads(done.stdout), strict=True):
             formula["mathml"] = mathml
+
+
+def suit_a_books_page(app, _name, _template, context, _doctree) -> None:
+    """myst-nb's style sheet arrives after the EPUB has been packed."""
+    if app.builder.name == "epub":
+        context["css_files"] = [file for file in context["css_files"] if "mystnb" not in str(file.filename)]
 
 
 def visit_mathml(self, node) -> None:
@@ -101,5 +109,6 @@ def visit_source(self, node) -> None:
 def setup(app) -> None:
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-resolved", suit_a_book)
+    app.connect("html-page-context", suit_a_books_page)
     app.add_html_math_renderer("mathml", (visit_mathml, None), (visit_mathml, None))
     app.add_html_math_renderer("source", (visit_source, None), (visit_source, None))

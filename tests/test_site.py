@@ -244,6 +244,7 @@ def test_the_book_has_every_notebook_as_well_formed_pages(html):
         for name in names:
             if name.endswith((".xhtml", ".opf", ".ncx")):
                 trees[name] = ElementTree.fromstring(book.read(name))
+        opf = book.read("content.opf").decode()
     assert all(any(name.endswith(f"{notebook.stem}.xhtml") for name in trees) for notebook in NOTEBOOKS)
     for name, tree in trees.items():
         for image in tree.iter(f"{XHTML}img"):
@@ -252,10 +253,14 @@ def test_the_book_has_every_notebook_as_well_formed_pages(html):
         (tree,) = (tree for name, tree in trees.items() if name.endswith(f"{notebook.stem}.xhtml"))
         described = [image.get("alt") for image in tree.iter(f"{XHTML}img")]
         assert all(output.metadata["image/png"]["alt"] in described for output in outputs(notebook, "image/png"))
-        if has_mathjax():
+        if has_mathjax() and formulas(notebook):
+            assert (
+                f'href="notebooks/{notebook.stem}.xhtml" media-type="application/xhtml+xml" properties="mathml"' in opf
+            )
             math = list(tree.iter("{http://www.w3.org/1998/Math/MathML}math"))
             assert len(math) == len(formulas(notebook))
-            assert not list(tree.iter("{http://www.w3.org/1998/Math/MathML}merror"))
+            for kind in ("merror", "mlabeledtr"):  # a formula that is wrong, a row that readers lay out wrongly
+                assert not list(tree.iter(f"{{http://www.w3.org/1998/Math/MathML}}{kind}"))
 
 
 # ---- in a browser --------------------------------------------------------------------------------------------------

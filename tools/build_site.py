@@ -198,7 +198,7 @@ def add_downloads(html: Path, book: Path) -> None:
     folder.mkdir()
     pack(folder / f"{NAME}-notebooks.zip", project)
     pack(folder / f"{NAME}-site.zip", site)
-    shutil.copyfile(book, folder / book.name)
+    pack_book(book, folder / book.name)
     made = sorted(folder.iterdir())
     sums = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
@@ -209,13 +209,29 @@ def add_downloads(html: Path, book: Path) -> None:
 
 
 def pack(archive: Path, files: dict[str, Path]) -> None:
-    """A zip of files (name in it -> path) whose bytes depend on nothing but their names, contents and rights."""
+    """A zip of files: name in it -> path."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, path in sorted(files.items()):
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = (0o755 if os.access(path, os.X_OK) else 0o644) << 16
-            packed.writestr(entry, path.read_bytes())
+            packed.writestr(undated(name, executable=os.access(path, os.X_OK)), path.read_bytes())
+
+
+def pack_book(book: Path, archive: Path) -> None:
+    """The EPUB that Sphinx made, whose list of contents must name the pages that hold MathML and does not."""
+    with zipfile.ZipFile(book) as given, zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        contents = {name: given.read(name) for name in given.namelist()}
+        for name in (name for name, content in contents.items() if b"<math" in content):
+            item = f'href="{name}" media-type="application/xhtml+xml"'.encode()
+            contents["content.opf"] = contents["content.opf"].replace(item, item + b' properties="mathml"')
+        for name, content in contents.items():
+            kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
+            packed.writestr(undated(name), content, kind)
+
+
+def undated(name: str, executable: bool = False) -> zipfile.ZipInfo:
+    """An entry of an archive that is the same whenever it is packed."""
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, (0o755 if executable else 0o644) << 16
+    return entry
 
 
 def megabytes(paths) -> str:
