@@ -27,6 +27,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 REQUIREMENTS = [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HELPERS = sorted((ROOT / "helpers").rglob("*.py"))
+OWNERS = packages_distributions()  # importable name -> who brings it; a second each time it is asked
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 CONDA = [entry for entry in ENVIRONMENT["dependencies"] if isinstance(entry, str)]
 PIP = [line for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict) for line in entry["pip"]]
@@ -61,11 +62,10 @@ def undeclared(source: str) -> set[str]:
     # IPython comes with every notebook kernel; pillow, pandas and the like do not count as declared.
     declared |= {"ipython", "gan-training-stability"}
     ours = {"helpers", *(path.stem for path in (ROOT / "tests").glob("*.py"))}  # notebook 05 shows a file of tests/
-    distributions = packages_distributions()
     return {
         name
         for name in imported_packages(source) - ours
-        if not {canonicalize_name(owner) for owner in distributions.get(name, [name])} & declared
+        if not {canonicalize_name(owner) for owner in OWNERS.get(name, [name])} & declared
     }
 
 
