@@ -47,7 +47,8 @@ test: .venv/.installed
 
 # The helpers' tests and the start page, which trains in none of its cells: what another system can break.
 test-basics: .venv/.installed
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval notebooks/00_start_here.ipynb tests -m "not soak and not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval notebooks/00*.ipynb tests -m "not soak and not slow" \
+		-n $(WORKERS) --dist loadscope $(ARGS)
 
 # The same with the oldest releases that pyproject.toml allows, in an environment of its own (3 GB to download), and
 # nbval of a notebook that trains.
@@ -55,8 +56,8 @@ test-oldest: .venv/.installed
 	$(VENV_PYTHON) -m uv venv --quiet --clear --python $(VENV_PYTHON) $(OLDEST)
 	$(VENV_PYTHON) -m uv pip install --quiet --python $(OLDEST)/$(BIN)/python --resolution lowest-direct \
 		--editable '.[lab,test,site]'
-	OMP_NUM_THREADS=1 $(OLDEST)/$(BIN)/python -m pytest --nbval notebooks/00_start_here.ipynb \
-		notebooks/01_gan_basics.ipynb tests -m "not soak and not slow" -n $(WORKERS) --dist loadscope $(ARGS)
+	OMP_NUM_THREADS=1 $(OLDEST)/$(BIN)/python -m pytest --nbval notebooks/00*.ipynb notebooks/01*.ipynb \
+		tests -m "not soak and not slow" -n $(WORKERS) --dist loadscope $(ARGS)
 
 # Every notebook alone with the packages that PYTHON has already, as in Colab's image; none of them is replaced.
 test-installed:

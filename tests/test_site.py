@@ -179,12 +179,12 @@ def test_every_link_inside_the_site_leads_somewhere(pages, html):
 
 def test_a_link_to_code_leads_to_its_page_and_any_other_to_the_repository():
     linked = set()
-    text = "[a](../helpers/__init__.py) [b](../data/README.md#recorded-runs) [c](../.ci) [d](https://x.org) [e](#f)"
+    text = "[a](../helpers/__init__.py) [b](../data/README.md#recorded-runs) [c](../.ci) [d](https://x.org) [e](#1-·-F)"
     rewritten = build_site.with_site_links(text, "notebooks/any.ipynb", linked)
     repository = build_site.stamp.repository_address(build_site.stamp.current_stamp()[0])
     assert re.findall(r"\((.*?)\)", rewritten) == [
         "../helpers/__init__.py.md", "../data/README.md#recorded-runs", f"{repository}/blob/main/.ci", "https://x.org",
-        "#f",
+        "#1--f",
     ]  # fmt: skip
     assert linked == {"helpers/__init__.py", "data/README.md"}
     with pytest.raises(SystemExit, match="any.ipynb links to gone.ipynb, which does not exist"):

@@ -20,6 +20,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 
@@ -32,7 +33,7 @@ from tools.build_notebooks import is_setup_cell  # noqa: E402
 NAME = "gan-training-stability"
 MATHJAX_VERSION = "3.2.2"
 MATHJAX = ROOT / "build" / f"mathjax-{MATHJAX_VERSION}" / "mathjax" / "tex-svg-full.js"
-LINK = re.compile(r"(\]\()([^)#\s]+)")
+LINK = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?")
 COLAB_BADGE = re.compile(r"!\[([^\]]*)\]\(https://colab\.research\.google\.com/assets/[^)\s]+\)")
 REMOTE_PICTURE = re.compile(r"!\[([^\]]*)\]\(https?://[^)\s]+\)")
 PICTURES = {".png", ".svg", ".jpg", ".webp"}
@@ -105,9 +106,13 @@ def with_site_links(text: str, name: str, linked: set[str]) -> str:
     """Markdown of the file ``name`` with links that hold among the pages and without pictures from elsewhere."""
 
     def replace(match) -> str:
-        target = match[2]
+        target, anchor = match[1], match[2] or ""
         if "://" in target or target.startswith(("mailto:", "attachment:")):
             return match[0]
+        # JupyterLab keeps a heading's capitals and signs in its anchor, GitHub and MyST do not.
+        anchor = re.sub(r"[^\w#-]", "", unquote(anchor).lower())
+        if not target:
+            return f"]({anchor}"
         path = (ROOT / name).parent.joinpath(target).resolve()
         path = path / "README.md" if (path / "README.md").is_file() else path
         if not path.exists():
@@ -115,9 +120,9 @@ def with_site_links(text: str, name: str, linked: set[str]) -> str:
         file = path.relative_to(ROOT).as_posix()
         if not has_page(path):
             repository, branch = stamp.current_stamp()
-            return f"{match[1]}{stamp.repository_address(repository)}/blob/{branch}/{file}"
+            return f"]({stamp.repository_address(repository)}/blob/{branch}/{file}"
         linked.add(file)
-        return match[1] + Path(os.path.relpath(place(file), Path(place(name)).parent)).as_posix()
+        return f"]({Path(os.path.relpath(place(file), Path(place(name)).parent)).as_posix()}{anchor}"
 
     badge = Path(os.path.relpath("site/static/colab-badge.svg", Path(name).parent)).as_posix()
     text = COLAB_BADGE.sub(rf"![\1]({badge})", text)
