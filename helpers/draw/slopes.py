@@ -114,8 +114,7 @@ def _draw_verdict(ax, moment: Snapshot, resolution: int = 80) -> None:
     with torch.no_grad():
         verdict = moment.discriminator(points.to(device)).cpu() * (-1 if moment.objective.is_energy else 1)
     ranks = verdict.argsort().argsort().view(resolution, resolution).T.numpy()
-    axis = np.linspace(-EDGE, EDGE, resolution)
-    ax.pcolormesh(axis, axis, ranks, cmap=GREYS, shading="nearest", zorder=0)
+    ax.imshow(ranks, cmap=GREYS, extent=(-EDGE, EDGE, -EDGE, EDGE), origin="lower", interpolation="nearest", zorder=0)
 
 
 def _common_limits(moments) -> tuple[float, float]:
