@@ -42,10 +42,14 @@ class Panel:
             f'style="max-width:100%;height:auto" src="data:image/png;base64,{self.png}">'
         )
 
+    def still(self) -> str:
+        """What remains where no kernel runs, as base64 PNG: by default the picture of the moment."""
+        return self.png
+
     def _repr_mimebundle_(self, include=None, exclude=None):
         """One message with the live widget and what stays when there is no kernel."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        data = {"text/plain": self.alt, "image/png": self.png, "application/vnd.jupyter.widget-view+json": view}
+        data = {"text/plain": self.alt, "image/png": self.still(), "application/vnd.jupyter.widget-view+json": view}
         return data, {"image/png": {"alt": self.alt}}
 
 
