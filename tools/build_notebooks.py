@@ -11,6 +11,7 @@ exact version. A file is replaced only when all went well.
 import argparse
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,10 @@ import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from helpers import files  # noqa: E402
+
 SETUP_MARK = "# Set-up:"
 SETUP_CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").rstrip("\n")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -56,6 +61,7 @@ def execute(notebook, folder: Path, environment: dict[str, str], timeout: int = 
     client = NotebookClient(
         notebook,
         timeout=timeout,
+        startup_timeout=600,  # on a busy machine a kernel may take longer than the usual minute
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
@@ -65,9 +71,7 @@ def execute(notebook, folder: Path, environment: dict[str, str], timeout: int = 
 
 def write_atomically(notebook, path: Path) -> None:
     nbformat.validate(notebook)
-    temporary = path.with_name(path.name + ".tmp")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, path)
+    files.write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 def is_setup_cell(cell) -> bool:

@@ -362,11 +362,12 @@ class BEGAN(Objective):
     @torch.no_grad()
     def after_step(self, real, fake):
         balance = self.gamma * real.mean() - fake.mean()
-        self.k = (self.k + self.rate * balance).clamp(0, 1)
-        return {"k": self.k, "convergence": real.mean() + balance.abs()}
+        k = (self.k + self.rate * balance).clamp(0, 1)
+        self.k.copy_(k)  # in place, so that a CUDA graph of the step goes on from it
+        return {"k": k, "convergence": real.mean() + balance.abs()}
 
     def state_dict(self):
         return {"k": self.k}
 
     def load_state_dict(self, state):
-        self.k = state["k"]
+        self.k = state["k"].clone()
