@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from helpers.device import pick_device as pick_device  # notebooks ask for it here
 from helpers.files import PROJECT
 from helpers.gan.history import History
 from helpers.gan.resume import fingerprint
