@@ -8,7 +8,8 @@ Reported: two devices in one operation; a random generator of another device; nu
 device has no kernel for; products of integers; float64 on MPS. The run goes on after a finding, so that one run finds
 all. ``counting()`` counts the kernels that a stretch of code launches and how often it waits for the device.
 
-What it does not see: a device chosen inside a hook or a backward pass written in Python. What it cannot know: whether the numbers are right, how fast a device is, and what torch decides by itself there.
+What it does not see: devices in hooks and backward passes that are written in Python. What it cannot know: whether
+the numbers are right, how fast a device is, and what torch decides by itself there.
 """
 
 import functools

@@ -7,6 +7,7 @@ stale, empty or unreadable fail.
 import base64
 import io
 import re
+import statistics
 from pathlib import Path
 
 import nbformat
@@ -27,6 +28,7 @@ ALLOWED_TAGS = {
     "hide-input",
     "remove-input",
 }
+MEDIAN_LINES, MOST_LINES, MOST_FIGURES = 8, 25, 30
 LARGEST_FILE, LARGEST_PICTURE, LARGEST_IGNORED_SHARE = 3_000_000, 400_000, 0.5
 MACHINE_PATH = re.compile(r"(?<![\w.:/-])/(?:root|home|Users|tmp|content|work)/\w|\b[A-Z]:\\\\\w")
 GENERIC_ALT = re.compile(r"<Figure|<IPython|Figure\(|^(image|figure|plot|picture)?\W*$", re.IGNORECASE)
@@ -166,9 +168,87 @@ def test_most_cells_are_compared_and_the_others_are_followed_by_facts(notebook):
 
 
 def test_code_cells_are_short(notebook):
+    """Solutions stand in Markdown, and the set-up cell is folded: what is left is read."""
     lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook) if not is_setup_cell(cell)}
-    assert max(lengths.values()) <= 50, lengths
-    assert sorted(lengths.values())[len(lengths) // 2] <= 14, "half of the cells should have at most 14 lines"
+    assert statistics.median(lengths.values()) <= MEDIAN_LINES, sorted(lengths.values())
+    assert max(lengths.values()) <= MOST_LINES, {name: n for name, n in lengths.items() if n > MOST_LINES}
+
+
+def test_there_are_not_too_many_figures(notebook):
+    assert sum(len(pictures(cell)) for cell in code_cells(notebook)) <= MOST_FIGURES
+
+
+def test_a_reading_follows_every_figure(notebook):
+    """Within two cells stands Markdown that opens no new section and has two sentences: what to see, what follows."""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and pictures(cell):
+            following = notebook.cells[index + 1 : index + 3]
+            assert any(is_reading(each) for each in following), f"{cell.id}: its figure is not read"
+
+
+def is_reading(cell) -> bool:
+    text = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)
+    text = re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0]  # what comes before a new section
+    return cell.cell_type == "markdown" and len(re.findall(r"[.!?:](?=\s|\*|$)", text)) >= 2
+
+
+def test_the_answer_comes_first(path, notebook):
+    """A box of four lines below the title: question, answer in one sentence, the one figure, one caveat.
+
+    > **Question:** Why does a GAN collapse?
+    >
+    > **Answer:** Because ...
+    >
+    > **Figure:** [A chase on the ring](#2-·-A-chase-on-the-ring): ...
+    >
+    > **Caveat:** ...
+    """
+    if path.stem.startswith("00"):
+        return  # the start page opens with the laboratory
+    opening = notebook.cells[0].source
+    box = re.findall(r"^> \*\*(\w+):\*\* (.+)$", opening, re.MULTILINE)
+    assert [name for name, _ in box] == ["Question", "Answer", "Figure", "Caveat"], "the box below the title"
+    lines = dict(box)
+    assert lines["Question"].endswith("?")
+    assert len(re.findall(r"[.!?](?=\s|$)", lines["Answer"])) == 1 and lines["Answer"].endswith("."), "one sentence"
+    assert opening.index("> **Question") < opening.lower().index("you will be able to")
+    (target,) = re.findall(r"\]\(#([^)]+)\)", lines["Figure"])
+    section = cells_of_section(notebook, target)
+    assert any(pictures(cell) for cell in section if cell.cell_type == "code"), f"no figure in section {target!r}"
+
+
+def cells_of_section(notebook, target: str) -> list:
+    """The cells below the heading that JupyterLab gives the anchor ``target``, until the next heading of any level."""
+    heading = re.compile(r"^#+ (.*)$", re.MULTILINE)
+    names = [
+        [name.strip().replace(" ", "-") for name in heading.findall(cell.source) if cell.cell_type == "markdown"]
+        for cell in notebook.cells
+    ]
+    start = next((index for index, each in enumerate(names) if each[-1:] == [target]), None)
+    assert start is not None, f"no heading has the anchor {target!r} and stands last in its cell: {sum(names, [])}"
+    end = next((index for index in range(start + 1, len(names)) if names[index]), len(names))
+    return notebook.cells[start + 1 : end]
+
+
+def test_anchors_lead_to_headings(notebook):
+    names = [name.strip().replace(" ", "-") for name in re.findall(r"^#+ (.*)$", markdown(notebook), re.MULTILINE)]
+    for target in re.findall(r"\]\(#([^)]+)\)", markdown(notebook)):
+        assert target in names, f"no heading has the anchor {target!r}: {names}"
+
+
+def test_only_plumbing_is_folded(notebook):
+    """The set-up cell, and cells that draw; each has a title for Colab, and no assertion, for these are to be read."""
+    for cell in code_cells(notebook):
+        hidden = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+        assert hidden == (cell.metadata.get("cellView") == "form"), f"{cell.id}: run tools/build_notebooks.py"
+        if is_setup_cell(cell):
+            assert hidden, "the set-up cell is folded"
+        elif hidden:
+            assert cell.source.startswith("# @title "), f"{cell.id}: a folded cell starts with '# @title What it draws'"
+            assert pictures(cell), f"{cell.id}: only cells that draw are folded"
+            assert not re.search(r"^\s*assert\b", cell.source, re.MULTILINE), f"{cell.id}: a folded assertion"
+        else:
+            assert "@title" not in cell.source, f"{cell.id}: titles are for folded cells"
 
 
 def test_setup_cell_is_the_shared_one_and_comes_first(notebook):

@@ -5,7 +5,8 @@
 Before execution the set-up cell of every notebook is replaced by tools/setup_cell.py, so that all carry the
 same one. Afterwards whatever would differ between two builds, or break for a reader without a kernel, leaves
 the file: widget views (their picture stays), progress bars (their final text stays), machine paths, Python's
-exact version. A file is replaced only when all went well.
+exact version. A cell with jupyter.source_hidden in its metadata, and the set-up cell, is folded in JupyterLab
+and on Colab. A file is replaced only when all went well.
 """
 
 import argparse
@@ -23,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import files  # noqa: E402
 
-SETUP_MARK = "# Set-up:"
+SETUP_MARK = "# @title Set-up:"
 SETUP_CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").rstrip("\n")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -75,7 +76,8 @@ def write_atomically(notebook, path: Path) -> None:
 
 
 def is_setup_cell(cell) -> bool:
-    return cell.cell_type == "code" and cell.source.startswith(SETUP_MARK)
+    """Also as it was named before cells could be folded."""
+    return cell.cell_type == "code" and cell.source.startswith((SETUP_MARK, "# Set-up:"))
 
 
 def progress_text(model_id: str, widgets: dict) -> str | None:
@@ -103,6 +105,10 @@ def normalise(notebook) -> None:
     notebook.nbformat_minor = 5
     for cell in notebook.cells:
         kept = {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter") and value}
+        if is_setup_cell(cell):
+            kept["jupyter"] = {"source_hidden": True}
+        if kept.get("jupyter", {}).get("source_hidden"):
+            kept["cellView"] = "form"  # Colab's way to fold; it shows the title in the cell's first line
         cell.metadata = nbformat.from_dict(kept)
         for output in cell.get("outputs", []):
             normalise_output(output, widgets, cell.id)

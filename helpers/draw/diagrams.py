@@ -120,6 +120,29 @@ def intervals(groups: dict, measure: str, ax=None, title: str | None = None, flo
     return fig
 
 
+def dumbbells(rows: dict[str, tuple], names: tuple[str, str], title: str, xlabel: str, floor: float | None = None):
+    """Two numbers of every seed, joined: a filled mark for the first, a hollow one for the second, on a log axis.
+
+    rows: name -> (first values, second values), one of each per seed; floor: what real images score, a dashed line
+    """
+    fig, ax = new_figure(width=8, height=1.3 + 0.5 * len(rows))
+    for index, (first, second) in enumerate(rows.values()):
+        colour = COLOURS[index % len(COLOURS)]
+        for place, (one, other) in enumerate(zip(first, second, strict=True)):
+            y = index + 0.16 * (place - (len(first) - 1) / 2)
+            ax.plot([one, other], [y, y], color=colour, linewidth=1, zorder=1)
+            ax.plot(one, y, "o", color=colour, markersize=6)
+            ax.plot(other, y, "o", color=colour, markerfacecolor="white", markersize=6)
+    for face, name in zip((BLACK, "white"), names, strict=True):
+        ax.plot([], [], "o", color=BLACK, markerfacecolor=face, label=name)
+    if floor is not None:
+        ax.axvline(floor, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7, label=f"real: {floor:.2g}")
+    ax.set(title=title, xlabel=xlabel, xscale="log", yticks=range(len(rows)), yticklabels=list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    return fig
+
+
 def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> Figure:
     """One mark per name at the means of two measures, with the 95 % interval of the second as a bar and its seeds as
     thin marks; the axis spans the seeds.

@@ -88,6 +88,12 @@ def first_epochs(history: History, epochs: int) -> History:
     return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
 
 
+def with_grids(history: History, epochs) -> History:
+    """The history with the samples of these epochs only, as for a narrower contact sheet."""
+    grids = {epoch: history.grids[epoch] for epoch in epochs}
+    return History(history.settings, history.rows, grids, history.status, history.events)
+
+
 def diverged(run: records.Record, epochs: int) -> bool:
     """Whether a run had ended in NaN by then."""
     return run.history.status == "diverged" and len(run.history) <= epochs
@@ -281,6 +287,9 @@ def multiplications(system: str, batch_size: int = 100) -> float:
     k, d = len(generators), count_parameters(discriminator)  # a generator that takes part twice works twice
     d_step = (3 * d - discriminator.layers[0].weight.numel()) * (1 + k)
     g_step = sum(3 * count_parameters(g) - g.layers[0].weight.numel() for g in generators) + 2 * d * k
+    if hasattr(discriminator, "source_head"):  # the fakes go through D once more, to be told apart
+        d_step += (3 * d - discriminator.layers[0].weight.numel()) * k
+        g_step += 2 * d * k
     return batch_size * (d_step + g_step)
 
 

@@ -284,6 +284,19 @@ def score_slope(score, images: Tensor) -> float:
     return slope.flatten(1).norm(dim=1).mean().item()
 
 
+def felt_slopes(score, objective, fakes: Tensor) -> Tensor:
+    """The slope that a generator feels: minus the gradient of its loss at each fake (N, ...), of the fakes' shape.
+
+    Along it the loss of this fake falls fastest. It is all that a generator learns from D. ``score`` maps fakes to (N,)
+    scores or energies, each of its own fake only; ``objective`` is the game's. A penalty that compares fakes with each
+    other (EBGAN's pulling-away term) is no property of one place and is left out.
+    """
+    fakes = fakes.detach().requires_grad_()
+    losses = objective.generator_losses(score(fakes)[None])
+    (gradient,) = torch.autograd.grad(losses.sum(), fakes)
+    return -gradient
+
+
 def membership_auc(seen: Tensor, unseen: Tensor) -> float:
     """Overfitting of a discriminator: how well its scores tell training images from images that it never saw.
 

@@ -200,3 +200,14 @@ def test_a_specification_curve_shows_every_outcome_and_its_choices():
     squares = {(line.get_xdata()[0], line.get_ydata()[0]): line.get_markerfacecolor() for line in bottom.lines}
     assert len(squares) == 4, "the centre has levels of its own"
     assert squares[0, 0] == squares[0, 1] == "white" and squares[2, 0] == squares[2, 1] == "#000000"
+
+
+def test_dumbbells_join_two_numbers_of_every_seed():
+    ax = diagrams.dumbbells({"a": ([100, 200], [10, 20]), "b": ([4], [3])}, ("before", "after"), "t", "FID", 1.1).axes[
+        0
+    ]
+    joined = [
+        tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"
+    ]
+    assert joined == [(100, 10), (200, 20), (4, 3)]
+    assert ax.get_xscale() == "log" and {"before", "after", "real: 1.1"} <= set(lines_of(ax))

@@ -18,6 +18,7 @@ from helpers.data import ImageSet, catalogue
 from helpers.evidence import recorder, records
 from helpers.evidence.recorder import record_run
 from helpers.evidence.records import RecordError, load_runs, read_record
+from helpers.evidence.remeasure import remeasure
 from helpers.gan.history import History
 from helpers.gan.networks import Discriminator, Generator
 from helpers.gan.systems import SYSTEMS, make_trainer
@@ -322,3 +323,29 @@ def test_a_missing_torchmetrics_is_named_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "load_dataset", lambda *_: ImageSet("mnist", torch.zeros(200, 1, 28, 28), None))
     with pytest.raises(ModuleNotFoundError, match="torchmetrics is missing.*pip install torchmetrics"):
         record_run("gan", "mnist", 0, 1, tmp_path, progress=False)
+
+
+def test_a_measure_that_is_newer_than_the_record_can_be_added_from_its_weights(tmp_path, monkeypatch):
+    pixels = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = ImageSet("mnist", pixels, torch.arange(40) % 10)
+    for module in (catalogue, judge):
+        monkeypatch.setattr(module, "load_images", lambda *_, **__: noise)
+    monkeypatch.setattr(judge, "SAMPLES", 60)
+    folder = record_run("psg_average", "mnist", 0, 1, tmp_path, progress=False, batch_size=20)
+    path, whole = folder / "record.json", read_record(folder)
+    body = json.loads(path.read_text())
+    del body["sha256"], body["quality"]["1"]["mixture"]["fid_true_shares"]
+    path.write_bytes(records.seal(body))
+
+    assert remeasure(folder) == ["fid_true_shares"] and remeasure(folder) == []
+    again = read_record(folder)
+    assert again.provenance["remeasured"]["what"] == ["fid_true_shares"]
+    assert again.final_quality()["fid_true_shares"] == pytest.approx(whole.final_quality()["fid_true_shares"], rel=0.01)
+    assert again.final_quality()["fid"] == whole.final_quality()["fid"], "what was there stays"
+
+    body = json.loads(path.read_text())
+    del body["sha256"]
+    body["quality"]["1"]["mixture"]["fid"] *= 1.1
+    path.write_bytes(records.seal(body))
+    with pytest.raises(RecordError, match="nothing is added"):
+        remeasure(folder)
