@@ -17,14 +17,21 @@ import torchmetrics.image.fid
 import torchmetrics.image.kid  # noqa: F401
 import torchvision  # noqa: F401
 from fake_device import KINDS, FakeDevice, place
+from PIL import Image
 
-from helpers.data import ImageSet, pad, ring_of_gaussians
+from benchmarks.cases import CASES, Ours
+from benchmarks.floor import Floor
+from benchmarks.slides import slides_loop
+from helpers.data import ImageSet, catalogue, load_image_folder, pad, resize, ring_of_gaussians, stacked_mnist
 from helpers.data.images import to_unit_range
 from helpers.draw import figures
+from helpers.evidence import recorder
+from helpers.evidence.records import read_record
 from helpers.gan import objectives
 from helpers.gan.systems import SYSTEMS, make_trainer
-from helpers.measure import quality
-from helpers.measure.digits import Classifier
+from helpers.measure import faces, judge, quality
+from helpers.measure.digits import Classifier, accuracy, load_classifier, train_classifier
+from helpers.reader import exercises, session, widgets
 
 matplotlib.use("agg")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what short trainings look like to ``watch``
@@ -226,3 +233,133 @@ def test_it_trains_as_the_cpu_does(gpu):
     here.fit(progress=False)
     gpu.__enter__()
     np.testing.assert_array_equal(here.history["d_loss"], losses)
+
+
+# ---- measures, records, panels, benchmarks -------------------------------------------------------------------------
+
+
+def test_measures(gpu, pixels):
+    digits = digits_on(gpu.kind, pixels)
+    classifier = train_classifier(digits.images, digits.labels, epochs=1, batch_size=50)
+    assert 0 <= accuracy(classifier, digits.images, digits.labels) <= 1
+    stacks = stacked_mnist(digits, count=50)
+    assert place(stacks.labels) == f"{gpu.kind}:0"
+    quality.stacked_mode_coverage(stacks.images, load_classifier("mnist", gpu.kind))
+    one, other = digits.images.flatten(1)[:, :8], digits.images.flatten(1)[:, 8:16]
+    for measure in (quality.fid, quality.kid, quality.prdc):
+        measure(one, other)
+    quality.jensen_shannon(digits.labels.bincount(), digits.labels.bincount())
+    quality.class_shares(digits.labels.bincount())
+    quality.membership_auc(one[:, 0], other[:, 0])
+    assert resize(digits, 14).images.shape[-1] == 14
+    exercises.check_function(torch.square, torch.square, [(one[:3],)])
+    exercises.check_number(one.abs().max(), 1.0)
+
+
+def test_faces_are_measured_also_where_the_photographs_do_not_fit(gpu, monkeypatch):
+    photographs = torch.randint(0, 256, (60, 3, 64, 64), dtype=torch.uint8)
+    shrunk = resize(ImageSet("faces", photographs.float(), None), 32).images.to(torch.uint8)
+    encoder, _ = faces.train_encoder(shrunk[:60].to(gpu.kind), epochs=1, batch_size=20)
+    for held_out in (photographs, photographs.to(gpu.kind)):
+        kept = ImageSet("faces", held_out, torch.zeros(60))
+        monkeypatch.setattr(faces, "load_faces_split", lambda *_, kept=kept, **__: kept)
+        score = faces.face_ruler(64, gpu.kind, encoder)
+        assert score(to_unit_range(photographs[:20].to(gpu.kind)))["fid"] >= 0
+    faces.load_encoder(gpu.kind)
+
+
+@pytest.mark.parametrize(("dataset", "system"), [("ring", "psg_average"), ("mnist", "cgan"), ("mnist_1000", "psg_4")])
+@pytest.mark.parametrize("near", [True, False], ids=["on the device", "in main memory"])
+def test_a_run_is_recorded(dataset, system, near, gpu, pixels, tmp_path, monkeypatch):
+    load = catalogue.load_dataset
+    monkeypatch.setattr(recorder, "load_dataset", lambda name, device, limit: load(name, device if near else "cpu"))
+    for module in (catalogue, judge):
+        monkeypatch.setattr(module, "load_images", lambda *_, device="cpu", **__: digits_on(device, pixels))
+    for name, few in {"SAMPLES": 120, "SLOPE_IMAGES": 20}.items():
+        monkeypatch.setattr(judge, name, few)
+    for name, few in {"FEW": 40, "REPEATS": 1}.items():
+        monkeypatch.setattr(catalogue, name, few)
+    size = 2500 if dataset == "ring" else 60
+    folder = recorder.record_run(
+        system, dataset, 0, 2, tmp_path, "auto", every=0.0, progress=False, batch_size=size, grid_size=9
+    )
+    record = read_record(folder)
+    assert record.provenance["device"].startswith(gpu.kind) and record.provenance["tf32"] is False
+    assert record.history.status == "complete" and record.final_quality() and record.weights()
+
+
+def test_panels(gpu, pixels):
+    digits, ring = digits_on(gpu.kind, pixels), ring_of_gaussians(count=100, device=gpu.kind)
+    dashboard = widgets.TrainingDashboard(make_trainer("psg_average", digits, epochs=3, batch_size=50), "alt")
+    for press in (dashboard.step, dashboard.run):
+        press()
+        dashboard.wait()
+    assert dashboard.status.value.startswith("finished: epoch 3 of 3")
+    dashboard = widgets.TrainingDashboard(make_trainer("gan", ring, epochs=1, batch_size=50), "alt")
+    dashboard.run()
+    dashboard.wait()
+    trainer = dashboard.trainer
+    _, axes = figures.new_figure()
+    figures.landscape(axes, trainer.discriminator, "landscape")
+    generator = make_trainer("gan", digits, batch_size=50).generators[0]
+    widgets.latent_walk({"G": generator}, "alt").controls[0].value = 35
+    lab = widgets.GanLab("alt", steps=1)
+    lab.move(True, True)
+    history = make_trainer("gan", digits, epochs=1, batch_size=50, grid_epochs=(1,)).fit(progress=False)
+    widgets.epoch_scrubber({"GAN": history}, "alt")
+
+
+def test_on_mps_a_dashboard_trains_in_the_cell(pixels):
+    """Two threads that use Apple's GPU at once end the process."""
+    with FakeDevice("mps") as fake:
+        trainer = make_trainer("gan", digits_on("mps", pixels), epochs=2, batch_size=50)
+        dashboard = widgets.TrainingDashboard(trainer, "alt")
+        dashboard.run()
+        assert len(trainer.history) == 2 and dashboard._thread is None
+        trainer = make_trainer("gan", digits_on("mps", pixels), epochs=2, batch_size=50)
+        dashboard = widgets.TrainingDashboard(trainer, "alt")
+        trainer.step = interrupted
+        dashboard.run()  # the notebook's stop button
+        assert dashboard.status.value.startswith("stopped: epoch 0 of 2") and trainer.history.status == "interrupted"
+    assert not fake.findings, fake.report()
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def test_benchmarks(gpu):
+    pixels = torch.randint(0, 256, (40, 28, 28), dtype=torch.uint8)
+    images = (pixels[:, None].float() / 127.5 - 1).to(gpu.kind)
+    for case in (CASES[1], CASES[3], CASES[-1]):
+        slides_loop(case, pixels, 8, images.device).run(5)
+        Ours(case, images, 8).run(5)
+        Floor(case, 8, images.device).run(5)
+
+
+def test_memory_that_runs_out_is_named_on_every_device():
+    for words in ("CUDA out of memory. Tried to allocate 2 GiB", "MPS backend out of memory (MPS allocated: 9 GB)"):
+        trainer = tiny.make()
+        error = torch.OutOfMemoryError if words.startswith("CUDA") else RuntimeError
+        trainer.step = lambda error=error, words=words: raising(error(words))
+        with pytest.raises(torch.OutOfMemoryError, match="batch_size=100 does not fit.*try batch_size=50"):
+            trainer.fit(progress=False)
+
+
+def raising(error):
+    raise error
+
+
+def test_a_session_finds_the_device(gpu):
+    assert session.pick_device().type == gpu.kind and session.pick_profile() == "quick"
+
+
+def test_photographs_that_do_not_fit_stay_in_main_memory_and_train_there(tmp_path):
+    for number in range(8):
+        Image.new("RGB", (40, 40), (30 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    with FakeDevice("cuda", memory=(10_000, 20_000)) as fake:
+        photographs = load_image_folder(tmp_path, 32, device="cuda")
+        assert place(photographs.images) == "cpu" and "each batch is moved there" in photographs.notice
+        trainer = make_trainer("conv_original", photographs, device="cuda", epochs=1, batch_size=2, grid_size=2)
+        assert trainer.device.type == "cuda" and trainer.fit(progress=False).status == "complete"
+    assert not fake.findings, fake.report()

@@ -197,7 +197,7 @@ def class_counts(samples: Embedding, classes: int = 10) -> Tensor:
 
 def class_shares(counts: Tensor) -> dict[str, float]:
     """A class histogram as shares of all: {"share_0": ..., "share_1": ..., ...}."""
-    return {f"share_{index}": share for index, share in enumerate((counts.double() / counts.sum()).tolist())}
+    return {f"share_{index}": share for index, share in enumerate((double(counts) / counts.sum().cpu()).tolist())}
 
 
 def at_true_shares(samples: Embedding, real: Embedding, classes: int = 10, seed: int = 0) -> Tensor:
