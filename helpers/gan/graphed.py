@@ -22,11 +22,19 @@ PLAIN_STEPS = 3  # before recording: libraries and optimisers set themselves up 
 
 
 def can_be_replayed(trainer) -> bool:
-    """Whether it is asked for, on CUDA, and Python decides nothing from one step to the next."""
+    """Whether it is asked for, all lies on CUDA, and the steps are alike."""
     on_cuda = trainer.device.type == trainer.images.device.type == "cuda"
-    images_of_a_step = trainer.settings.batch_size * trainer.settings.critic_steps
-    fits_an_epoch = images_of_a_step <= len(trainer.images)  # else the images are shuffled in the midst of a step
-    return trainer.settings.cuda_graph and on_cuda and fits_an_epoch and not trainer.objective.may_skip_players
+    return trainer.settings.cuda_graph and on_cuda and steps_are_alike(trainer)
+
+
+def steps_are_alike(trainer) -> bool:
+    """Whether Python decides nothing from one step to the next: who takes part, and when the images are shuffled."""
+    fits_an_epoch = _images_of_a_step(trainer) <= len(trainer.images)  # else they are shuffled in the midst of a step
+    return fits_an_epoch and not trainer.objective.may_skip_players
+
+
+def _images_of_a_step(trainer) -> int:
+    return trainer.settings.batch_size * trainer.settings.critic_steps
 
 
 @dataclass
@@ -58,8 +66,7 @@ class ReplayedStep:
 
     def __init__(self, trainer, cuda=None):
         self.trainer, self.cuda = trainer, cuda or Cuda(torch.cuda.Stream(trainer.device))
-        images_of_a_step = trainer.settings.batch_size * trainer.settings.critic_steps
-        self.places = torch.zeros(images_of_a_step, dtype=torch.int64, device=trainer.images.device)
+        self.places = torch.zeros(_images_of_a_step(trainer), dtype=torch.int64, device=trainer.images.device)
         self.graph, self.measures, self.fixed, self.plain_steps = None, None, None, 0
 
     def __call__(self) -> dict[str, Tensor]:
