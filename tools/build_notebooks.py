@@ -65,6 +65,7 @@ def execute(notebook, folder: Path, environment: dict[str, str], timeout: int = 
         startup_timeout=600,  # on a busy machine a kernel may take longer than the usual minute
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
+        shutdown_kernel="immediate",  # tidying up after torch takes a kernel three seconds
         record_timing=False,
     )
     client.execute(env={**os.environ, **environment})
