@@ -158,8 +158,8 @@ KERNELS = {
     "psg_algorithm1": 135, "psg_algorithm1_batch": 150, "psg_algorithm1_fooled": 140, "psg_sn": 235,
     "gan_std": 155, "psg_std": 195, "sngan_std": 260, "psg_sn_std": 305, "mgan_sn": 405, "mgan_sn_learned": 405,
     "psg_4_sn": 270, "gan_double_fakes": 130, "psg_4": 160, "psg_half_width": 125, "cgan": 115, "cgan_sn": 225,
-    "lsgan": 115, "wgan": 335, "wgan_gp": 580, "ebgan": 200, "began": 150, "began_half": 150, "conv_original": 690,
-    "conv_sn": 1670, "conv_adain": 730, "conv_both": 1700, "conv_sn_alone": 1670, "conv_neither": 690,
+    "lsgan": 115, "wgan": 335, "wgan_gp": 525, "ebgan": 200, "began": 150, "began_half": 150, "conv_original": 640,
+    "conv_sn": 1620, "conv_adain": 675, "conv_both": 1650, "conv_sn_alone": 1620, "conv_neither": 640,
 }  # fmt: skip
 # The host decides who takes part in a step, D and the generators; nobody else waits.
 WAITS = {"psg_algorithm1_batch": 2}

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu, softplus
 
+from helpers.gan.networks import to_be_differentiated_twice
+
 
 @dataclass
 class Objective:
@@ -359,7 +361,9 @@ class WGANGP(_Wasserstein):
         shape = (len(real), *[1] * (real.ndim - 1))
         alpha = torch.rand(shape, device=real.device, dtype=real.dtype, generator=rng)
         between = torch.lerp(real, fake, alpha).requires_grad_()
-        (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
+        with to_be_differentiated_twice():
+            total = score(between).sum()
+        (gradient,) = torch.autograd.grad(total, between, create_graph=True)
         return gradient.flatten(1).norm(dim=1)
 
     def after_step(self, real, fake):
