@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -133,7 +134,8 @@ def _train(
     )
     _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
     for file in folder.glob(f"{checkpoint.name}*"):
-        file.unlink()
+        with suppress(PermissionError):  # Windows keeps a file that somebody reads; the record is whole without
+            file.unlink()
     return folder
 
 
