@@ -210,7 +210,7 @@ def test_a_system_trains_on_points(name, gpu):
     ring = ring_of_gaussians(count=100, device=gpu.kind)
     trainer = make_trainer(name, ring, epochs=1, batch_size=50, grid_epochs=(0, 1))
     history = trainer.fit(progress=False)
-    figures.to_png(figures.points_over_epochs(history, ring.images.cpu(), "points"))
+    figures.to_png(figures.points_over_epochs(history, ring.images, "points"))
     quality.mode_coverage(trainer.sample(50)[0], ring.centres, 0.02)
 
 
@@ -300,6 +300,7 @@ def test_panels(gpu, pixels):
     dashboard.wait()
     trainer = dashboard.trainer
     _, axes = figures.new_figure()
+    figures.show_tile(axes, digits.images[:4], "a tile of what lies on the device")
     figures.landscape(axes, trainer.discriminator, "landscape")
     generator = make_trainer("gan", digits, batch_size=50).generators[0]
     widgets.latent_walk({"G": generator}, "alt").controls[0].value = 35
