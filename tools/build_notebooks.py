@@ -13,6 +13,7 @@ when all went well.
 import argparse
 import os
 import re
+import sys
 import time
 from datetime import date
 from importlib.metadata import version
@@ -22,6 +23,10 @@ import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from helpers import files  # noqa: E402
+
 SETUP_MARK = "# @title Set-up:"
 SETUP_CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").rstrip("\n")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -62,8 +67,10 @@ def execute(notebook, folder: Path, environment: dict[str, str], timeout: int = 
     client = NotebookClient(
         notebook,
         timeout=timeout,
+        startup_timeout=600,  # on a busy machine a kernel may take longer than the usual minute
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
+        shutdown_kernel="immediate",  # tidying up after torch takes a kernel three seconds
         record_timing=False,
     )
     client.execute(env={**os.environ, **environment})
@@ -71,9 +78,7 @@ def execute(notebook, folder: Path, environment: dict[str, str], timeout: int = 
 
 def write_atomically(notebook, path: Path) -> None:
     nbformat.validate(notebook)
-    temporary = path.with_name(path.name + ".tmp")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, path)
+    files.write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 def is_setup_cell(cell) -> bool:

@@ -8,12 +8,15 @@ carries another stamp than that cell.
 """
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from helpers.files import write_atomically  # noqa: E402
+
 REPOSITORY = r"[\w.-]+/[\w.-]+?"
 CLONE_URL = re.compile(rf"(https://github\.com/)({REPOSITORY})(\.git)")
 CLONE_BRANCH = re.compile(r'(GAN_REPO_REF\\?", \\?")([^"\\]+)(\\?")')
@@ -80,9 +83,7 @@ def main() -> int:
         if new != old:
             changed.append(path.relative_to(ROOT))
             if not arguments.check:
-                temporary = path.with_name(path.name + ".tmp")
-                temporary.write_text(new, encoding="utf-8")
-                os.replace(temporary, path)
+                write_atomically(path, new.encode())
     print(
         f"{repository} at {branch}: {len(changed)} files {'differ' if arguments.check else 'changed'}",
         *changed,

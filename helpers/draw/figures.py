@@ -224,9 +224,14 @@ def quality_curves(groups: dict, key: str, title: str, ylabel: str, ax=None, lev
 # ---- images --------------------------------------------------------------------------------------------------------
 
 
+def as_array(values) -> np.ndarray:
+    """Numbers as a numpy array; a tensor may lie on a GPU."""
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
 def tile(images, columns: int = 8, gap: int = 1) -> np.ndarray:
     """(n, C, H, W) images, uint8 or float in [-1, 1], side by side: (height, width) or (height, width, 3), 0 to 255."""
-    images = np.asarray(images)
+    images = as_array(images)
     if images.dtype != np.uint8:
         images = ((images + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     n, channels, height, width = images.shape
@@ -274,7 +279,7 @@ def points_over_epochs(history: History, real, title: str, generator: int = 0) -
 
 def scatter_points(ax, real, fake, title: str) -> None:
     """Real points (N, 2) as grey dots, generated ones as marks: (N, 2), or (K, N, 2) with a mark per generator."""
-    real, fake = np.asarray(real), np.asarray(fake)
+    real, fake = as_array(real), as_array(fake)
     ax.scatter(*real[:1000].T, s=4, color="0.6", label="real")
     several = fake if fake.ndim == 3 and len(fake) > 1 else fake.reshape(1, -1, 2)
     for k, points in enumerate(several):

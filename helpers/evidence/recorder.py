@@ -9,6 +9,8 @@ import platform
 import subprocess
 import sys
 import time
+import warnings
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from helpers.data.catalogue import CATALOGUE, load_dataset
+from helpers.device import full_float32, pick_device
 from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, seal
 from helpers.files import PROJECT, write_atomically
 from helpers.gan.history import History
@@ -30,6 +33,7 @@ COMMAND = "python -m helpers.evidence.recorder"
 MULTIVERSE_EPOCHS = (20, 50, 100)  # after which its runs are judged; three are enough for a hundred
 
 
+@full_float32()
 def record_run(
     system: str,
     dataset: str,
@@ -50,7 +54,9 @@ def record_run(
     With a ``specification`` of ``helpers.gan.multiverse`` it lies under ``runs/multiverse/<specification>``.
     Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
     Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
+    Products are computed in full float32, on a GPU too.
     """
+    device = str(pick_device(device))
     if specification is not None:
         runs = Path(runs) / "multiverse" / specification
     folder = Path(runs) / dataset / system / f"seed{seed}"
@@ -91,8 +97,8 @@ def _train(
     candidates = row.kept_epochs if chosen is None else MULTIVERSE_EPOCHS
     grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
     options = {"grid_size": row.grid_size} | settings
-    trainer = make_trainer(system, images, chosen, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
-    judge = Judge(dataset, images)
+    judge = Judge(dataset, images, device)
+    trainer = make_trainer(system, images, chosen, device, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
     checkpoint, quality, spent = folder / "checkpoint.pt", {}, 0.0
     if state := load_checkpoint(checkpoint):
         trainer.load_state_dict(state["trainer"])
@@ -106,8 +112,11 @@ def _train(
             quality[done] = _rounded(judge(trainer, whole_parts=done == epochs))
         if time.monotonic() - saved > every and done < epochs and trainer.history.status != "diverged":
             seconds = spent + time.time() - started
-            save_checkpoint(checkpoint, {"trainer": trainer.state_dict(), "quality": quality, "seconds": seconds})
             saved = time.monotonic()
+            try:
+                save_checkpoint(checkpoint, {"trainer": trainer.state_dict(), "quality": quality, "seconds": seconds})
+            except CheckpointError as error:  # training goes on, and the next one may succeed
+                warnings.warn(f"epoch {done} is in no checkpoint: {error}", stacklevel=2)
 
     history = trainer.fit(progress=progress, on_epoch=after_epoch)
     if history.status == "interrupted":
@@ -125,7 +134,8 @@ def _train(
     )
     _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
     for file in folder.glob(f"{checkpoint.name}*"):
-        file.unlink()
+        with suppress(PermissionError):  # Windows keeps a file that somebody reads; the record is whole without
+            file.unlink()
     return folder
 
 
@@ -160,10 +170,12 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
     write_atomically(folder / "record.json", seal(body))
 
 
+@full_float32()
 def record_floor(dataset: str, runs: Path = RUNS, device: str = "cpu", seed: int = 0) -> Path:
     """Measure real training images as if a generator had drawn them, and write that beside the data set's runs."""
+    device = str(pick_device(device))
     images = load_dataset(dataset, device)
-    ruler = find_ruler(dataset, images)
+    ruler = find_ruler(dataset, images, device)
     if ruler is None:
         raise RecordError(f"{dataset} is not the real thing here: {images.notice}")
     order = torch.randperm(len(images.images), generator=torch.Generator().manual_seed(seed))
@@ -189,9 +201,12 @@ def _kept_grids(history: History, all_epochs: bool = True) -> dict[int, np.ndarr
 
 def describe_environment(device: str) -> dict:
     """What a number can depend on besides settings and seed."""
-    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else platform.machine()
+    on_cuda = torch.device(device).type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_cuda else platform.machine()
+    rounded = torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
     return {
         "device": f"{device} ({name})",
+        "tf32": on_cuda and rounded,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -236,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="mnist", choices=CATALOGUE)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps (default: cpu)")
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
@@ -244,6 +259,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
+    try:
+        chosen.device = str(pick_device(chosen.device))  # what a command that repeats the run has to name
+    except ValueError as error:
+        parser.error(str(error))
     if chosen.floor:
         try:
             print(f"written: {record_floor(chosen.dataset, chosen.runs, chosen.device)}")
@@ -282,3 +301,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues from the last checkpoint")
+    except ModuleNotFoundError as error:
+        sys.exit(str(error))

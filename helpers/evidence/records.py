@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from helpers.files import PROJECT
 from helpers.gan.history import History
@@ -57,7 +57,7 @@ class Record:
         path = self.folder / "weights.safetensors"
         if not path.exists():
             raise RecordError(f"{path} is missing: weights are kept for seed 0 only, and not with --no-weights")
-        weights = load_file(path)
+        weights = load(path.read_bytes())  # load_file would keep the file open, which Windows then cannot replace
         return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
     def give_weights(self, generators: torch.nn.ModuleList) -> None:

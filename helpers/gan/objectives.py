@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu, softplus
 
+from helpers.gan.networks import to_be_differentiated_twice
+
 
 @dataclass
 class Objective:
@@ -359,7 +361,9 @@ class WGANGP(_Wasserstein):
         shape = (len(real), *[1] * (real.ndim - 1))
         alpha = torch.rand(shape, device=real.device, dtype=real.dtype, generator=rng)
         between = torch.lerp(real, fake, alpha).requires_grad_()
-        (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
+        with to_be_differentiated_twice():
+            total = score(between).sum()
+        (gradient,) = torch.autograd.grad(total, between, create_graph=True)
         return gradient.flatten(1).norm(dim=1)
 
     def after_step(self, real, fake):
@@ -441,11 +445,12 @@ class BEGAN(Objective):
     @torch.no_grad()
     def after_step(self, real, fake):
         balance = self.gamma * real.mean() - fake.mean()
-        self.k = (self.k + self.rate * balance).clamp(0, 1)
-        return {"k": self.k, "convergence": real.mean() + balance.abs()}
+        k = (self.k + self.rate * balance).clamp(0, 1)
+        self.k.copy_(k)  # in place, so that a CUDA graph of the step goes on from it
+        return {"k": k, "convergence": real.mean() + balance.abs()}
 
     def state_dict(self):
         return {"k": self.k}
 
     def load_state_dict(self, state):
-        self.k = state["k"]
+        self.k = state["k"].clone()

@@ -153,9 +153,12 @@ SYSTEMS = {
 }
 
 
-def make_trainer(name: str, image_set: ImageSet, specification: Specification | None = None, **settings) -> Trainer:
+def make_trainer(
+    name: str, image_set: ImageSet, specification: Specification | None = None, device=None, **settings
+) -> Trainer:
     """The trainer of a named system on an image set; ``settings`` override those of the specification and the system.
 
+    device: where to train; by default where the images lie, which need not fit on a GPU.
     The seed decides the networks' first weights, the batch order and the latents.
     """
     if name not in SYSTEMS:
@@ -168,4 +171,4 @@ def make_trainer(name: str, image_set: ImageSet, specification: Specification | 
     of_discriminator = specification.of_discriminator() if specification else {}
     generators, discriminator = system.networks(tuple(image_set.images.shape[1:]), classes, **of_discriminator)
     labels = image_set.labels if system.conditional else None
-    return Trainer(generators, discriminator, system.objective(), image_set.images, settings, labels)
+    return Trainer(generators, discriminator, system.objective(), image_set.images, settings, labels, device)

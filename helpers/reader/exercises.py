@@ -98,10 +98,10 @@ def _difference(results: list, reference: Callable, inputs: list[tuple], toleran
     """What is wrong with the first result that differs from the reference's; None if all agree."""
     for result, arguments in zip(results, inputs, strict=True):
         try:
-            found = torch.as_tensor(result).detach().double().cpu()
+            found = torch.as_tensor(result).detach().cpu().double()
         except (TypeError, ValueError, RuntimeError):
             return f"a number or tensor is needed, your function returned {result!r}"
-        wanted = torch.as_tensor(reference(*arguments)).detach().double().cpu()
+        wanted = torch.as_tensor(reference(*arguments)).detach().cpu().double()
         if found.shape != wanted.shape:
             return f"shape {tuple(found.shape)} instead of {tuple(wanted.shape)}"
         if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance):

@@ -1,6 +1,7 @@
 """Recorded runs: what is written is read back, what is damaged is named, and a killed recorder loses nothing."""
 
 import errno
+import importlib.util
 import json
 import os
 import random
@@ -20,7 +21,6 @@ from helpers.evidence.records import RecordError, load_runs, read_record
 from helpers.evidence.remeasure import remeasure
 from helpers.gan.history import History
 from helpers.gan.networks import Discriminator, Generator
-from helpers.gan.resume import CheckpointError
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure import judge
 
@@ -205,7 +205,11 @@ def test_a_disk_that_cannot_be_written_is_named_and_costs_no_old_record(code, ca
     whole = contents(make(tmp_path / "whole", epochs=2))
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
-        with pytest.raises((RecordError, CheckpointError), match=f"seed0.*{os.strerror(code)}"):
+        if call == 1:  # the checkpoint after the first epoch, without which training goes on
+            with pytest.warns(UserWarning, match=f"epoch 1 is in no checkpoint.*{os.strerror(code)}"):
+                assert_same(whole, contents(make(tmp_path, epochs=2)))
+            return
+        with pytest.raises(RecordError, match=f"seed0.*{os.strerror(code)}"):
             make(tmp_path, epochs=2)
     assert not load_runs("psg_algorithm1", "ring", runs=tmp_path)
     assert_same(whole, contents(make(tmp_path, epochs=2)))
@@ -302,6 +306,42 @@ def test_the_kept_records_can_all_be_read():
         path.stat().st_size for path in records.RUNS.rglob("*") if path.is_file() and "checkpoint" not in path.name
     )
     assert size < 25e6
+
+
+def test_a_record_says_in_which_precision_and_on_which_device_it_was_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default, by which convolutions are rounded
+    allowed = []
+    train = recorder._train
+    monkeypatch.setattr(
+        recorder, "_train", lambda *given: (allowed.append(torch.backends.cudnn.allow_tf32), train(*given))[1]
+    )
+    read = read_record(make(tmp_path, device="auto", seed=1))
+    assert allowed == [False] and torch.backends.cudnn.allow_tf32
+    assert read.provenance["tf32"] is False and read.provenance["device"].startswith("cpu (")
+
+
+def test_the_command_in_a_record_names_the_device_that_auto_found(tmp_path):
+    arguments = ["--systems", "gan", "--dataset", "ring", "--seeds", "3", "--epochs", "1", "--device", "auto"]
+    recorder.main([*arguments, "--runs", str(tmp_path)])
+    assert "--device cpu " in read_record(tmp_path / "ring" / "gan" / "seed3").provenance["command"]
+
+
+def test_a_device_that_is_not_there_ends_the_command_before_training(tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SystemExit):
+        recorder.main(["--dataset", "ring", "--device", "cuda", "--runs", str(tmp_path)])
+    assert "device='cuda' cannot be used here; allowed: 'auto', 'cpu'" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_missing_torchmetrics_is_named_before_training(tmp_path, monkeypatch):
+    """Colab has none; without this the run ended after its first epoch, when FID was asked for."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchmetrics" else find(name))
+    monkeypatch.setattr(recorder, "load_dataset", lambda *_: ImageSet("mnist", torch.zeros(200, 1, 28, 28), None))
+    with pytest.raises(ModuleNotFoundError, match="torchmetrics is missing.*pip install torchmetrics"):
+        record_run("gan", "mnist", 0, 1, tmp_path, progress=False)
 
 
 def test_a_measure_that_is_newer_than_the_record_can_be_added_from_its_weights(tmp_path, monkeypatch):

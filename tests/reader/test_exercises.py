@@ -1,8 +1,8 @@
 """The exercises of every notebook: each has hints and a folded solution with a reason, each solution passes, each blank
 fails, and no cell gives its answer away or trains again on a retry.
 
-For the proof a notebook runs once in the smoke profile, with a solved copy after every exercise. The checker and its
-keys are tested first.
+For the proof a notebook runs once in the smoke profile, with a solved copy after every exercise; the same run proves
+the notebook's code on Apple's GPU, which is not there (see fake_device.py). The checker and its keys are tested first.
 """
 
 import ast
@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from watched_notebooks import report, watch
 
 from helpers.reader import exercises
 from helpers.reader.keys import KEYS
@@ -247,17 +248,31 @@ def test_every_key_belongs_to_an_exercise():
     assert set(KEYS) == asked
 
 
+found_on_mps = {}  # notebook -> what its run found, for the last test
+
+
 @pytest.mark.slow
-def test_every_solution_passes_and_every_blank_fails(path, tmp_path):
+def test_every_solution_passes_and_every_blank_fails(path):
     from tools.build_notebooks import execute, kernel_environment
 
     notebook = nbformat.read(path, as_version=4)
     found = exercises_of(notebook)
     for index, question, stub in reversed(found):
         notebook.cells.insert(index + 1, nbformat.v4.new_code_cell(solve(question, stub), id=f"solved-{index}"))
+    watch(notebook, "mps")
+    found_on_mps[path] = "it does not run to its end"
     execute(notebook, path.parent, kernel_environment("smoke"), timeout=600)
-    printed = ["".join(output.get("text", "") for output in cell.get("outputs", [])) for cell in notebook.cells]
+    found_on_mps[path] = report(notebook)
+    cells = notebook.cells[1:-1]
+    printed = ["".join(output.get("text", "") for output in cell.get("outputs", [])) for cell in cells]
     for number, (index, _, _) in enumerate(found):
         blank, solved = printed[index + number], printed[index + number + 1]
         assert "Not done yet" in blank and "[OK]" not in blank, f"exercise {number + 1}: {blank!r}"
         assert "[OK]" in solved and "Not" not in solved.split("[OK]")[0], f"exercise {number + 1}: {solved!r}"
+
+
+@pytest.mark.slow
+def test_notebook_runs_on_mps(path):
+    if path not in found_on_mps:
+        test_every_solution_passes_and_every_blank_fails(path)
+    assert found_on_mps[path] == "no findings"

@@ -9,6 +9,7 @@ import torch
 from matplotlib.colors import LogNorm
 
 from helpers.data import grid_of_gaussians, ring_of_gaussians
+from helpers.device import seeded
 from helpers.draw import figures, slopes
 from helpers.gan.networks import Discriminator, Generator
 from helpers.gan.objectives import GAN, LSGAN, PSG, WGAN, Hinge
@@ -156,8 +157,7 @@ class GanLab(Panel):
 
     def _new_players(self) -> None:
         self.points, self.moves, self.frames = self.DATA[self.data.value](std=STD), [0, 0], []
-        with torch.random.fork_rng(devices=[]):  # the reader's own random numbers stay as they are
-            torch.default_generator.manual_seed(self.seed)
+        with seeded(self.seed):  # the reader's own random numbers stay as they are
             generators = [Generator(2, (2,), hidden=(64, 64)) for _ in range(self.count.value)]
             discriminator = Discriminator((2,), hidden=(64, 64), spectral=self.spectral.value)
         settings = Settings(batch_size=256, learning_rate=1e-3, seed=self.seed)
