@@ -1,10 +1,12 @@
 """Figures: what they draw, that they can be read, and that the same figure gives the same bytes."""
 
+import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.draw import diagrams, figures
 from helpers.evidence.comparison import Interval
@@ -128,6 +130,18 @@ def test_landscape_shows_the_probability_the_right_way_round():
 def test_same_figure_gives_the_same_bytes():
     first, second = (figures.to_png(figures.loss_curves(history_of(), "t")) for _ in range(2))
     assert first == second and first.startswith(b"\x89PNG")
+
+
+def test_rare_colours_survive_and_greys_stay_grey():
+    fig, ax = figures.new_figure()
+    ax.imshow(np.random.default_rng(0).random((200, 200)), cmap="gray", vmin=0, vmax=1)  # all greys
+    ax.imshow(np.random.default_rng(1).random((200, 200)), cmap="viridis", extent=(300, 500, 0, 200))
+    ax.plot([250], [100], "s", color="#FF00FF", markersize=4)  # some twenty pixels
+    ax.set(xlim=(0, 500), ylim=(0, 200))
+    picture = np.asarray(Image.open(io.BytesIO(figures.to_png(fig))).convert("RGB")).astype(int)
+    assert (np.abs(picture - [255, 0, 255]).max(2) < 30).sum() >= 4
+    left = picture[50:-60, 60 : picture.shape[1] // 3]
+    assert np.ptp(left, axis=2).mean() < 3
 
 
 def test_show_stores_picture_and_alt_text(monkeypatch):

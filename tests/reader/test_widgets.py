@@ -373,8 +373,12 @@ def test_presets_set_every_control_and_are_named_when_they_are_met(lab):
     assert lab.preset.value == "spectral norm"
     lab.spectral.value, lab.pace.value = False, 5.0
     assert lab.preset.value == "quick D"
+    assert widgets.GanLab(ALT, pace=5.0).preset.value == "quick D"
+    assert widgets.GanLab(ALT, "quick D", count=2)._chosen() == lab.DEFAULTS | {"pace": 5.0, "count": 2}
     with pytest.raises(ValueError, match="preset='none'; allowed: 'collapse', 'quick D'"):
         widgets.GanLab(ALT, preset="none")
+    with pytest.raises(ValueError, match=r"choices=\['speed'\]; allowed: 'data', 'count'"):
+        widgets.GanLab(ALT, speed=2)
 
 
 def test_a_preset_starts_one_new_game(lab, monkeypatch):

@@ -31,6 +31,7 @@ class GanLab(Panel):
     starts a new one. Where no kernel runs, six moments of the game remain (``strip``).
 
     preset: a name in PRESETS; steps: how many of them Play takes; alt: describes the six moments
+    choices: other controls that differ from the preset, such as count=2, pace=5.0 (see DEFAULTS)
     """
 
     DATA = {"ring of 8": ring_of_gaussians, "grid of 25": grid_of_gaussians}
@@ -45,9 +46,11 @@ class GanLab(Panel):
         "spectral norm": {"spectral": True},
     }
 
-    def __init__(self, alt: str, preset: str = "collapse", steps: int = 300, seed: int = 0):
+    def __init__(self, alt: str, preset: str = "collapse", steps: int = 300, seed: int = 0, **choices):
         if preset not in self.PRESETS:
             raise ValueError(f"preset={preset!r}; allowed: {', '.join(map(repr, self.PRESETS))}")
+        if unknown := set(choices) - set(self.DEFAULTS):
+            raise ValueError(f"choices={sorted(unknown)}; allowed: {', '.join(map(repr, self.DEFAULTS))}")
         self.steps, self.seed = steps, seed
         self.preset = ipywidgets.Dropdown(options=[*self.PRESETS, NO_PRESET], description="preset")
         self.data = ipywidgets.Dropdown(options=list(self.DATA), description="data")
@@ -71,8 +74,8 @@ class GanLab(Panel):
             "Start again": ("new networks from the same seed", self.reset),
         }
         self._go, self._thread = threading.Event(), None
-        self._choose(self.DEFAULTS | self.PRESETS[preset])
-        self.preset.value = preset
+        self._choose(self.DEFAULTS | self.PRESETS[preset] | choices)
+        self._name_preset()
         self._new_players()
         super().__init__(self._draw, alt, controls, buttons)
         self.buttons["Pause"].add_class("no-picture")  # for the browser test
@@ -176,9 +179,11 @@ class GanLab(Panel):
 
     def _choose(self, values: dict) -> None:
         self._choosing = True  # one new game for all that changes, not one for each
-        for name, value in values.items():
-            getattr(self, name).value = value
-        self._choosing = False
+        try:
+            for name, value in values.items():
+                getattr(self, name).value = value
+        finally:
+            self._choosing = False
 
     def _take_preset(self, _change) -> None:
         wanted = self.DEFAULTS | self.PRESETS.get(self.preset.value, self._chosen())
@@ -250,12 +255,12 @@ class GanLab(Panel):
         ax.plot(steps, covered, marker="o", markersize=3, **figures.line_style(0))
         figures.mark_level(ax, modes, f"all {modes} modes", below=True)
         ax.set(title="Modes covered", xlabel="steps", xlim=(0, max(self.steps, steps[-1])), ylim=(-0.3, 1.05 * modes))
-        ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.set_yticks(range(0, modes + 1, max(modes // 4, 1)))
 
     def strip(self):
         """Six moments of this game, and the modes covered over its steps: what remains where no kernel runs."""
         chosen = sorted(set(np.linspace(0, len(self.frames) - 1, 6).round().astype(int)))
-        fig, axes = figures.new_figure(len(chosen), 2, width=14, height=4.4, squeeze=False, height_ratios=(1.5, 1))
+        fig, axes = figures.new_figure(len(chosen), 2, width=14, height=4.8, squeeze=False, height_ratios=(1.5, 1))
         for ax in axes[1]:
             ax.remove()
         norm = LogNorm(*SCALE, clip=True)
