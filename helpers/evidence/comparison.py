@@ -287,6 +287,9 @@ def multiplications(system: str, batch_size: int = 100) -> float:
     k, d = len(generators), count_parameters(discriminator)  # a generator that takes part twice works twice
     d_step = (3 * d - discriminator.layers[0].weight.numel()) * (1 + k)
     g_step = sum(3 * count_parameters(g) - g.layers[0].weight.numel() for g in generators) + 2 * d * k
+    if hasattr(discriminator, "source_head"):  # the fakes go through D once more, to be told apart
+        d_step += (3 * d - discriminator.layers[0].weight.numel()) * k
+        g_step += 2 * d * k
     return batch_size * (d_step + g_step)
 
 

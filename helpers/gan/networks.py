@@ -43,13 +43,42 @@ class Generator(nn.Module):
         return self.layers(_join(latent, labels, self.classes)).unflatten(1, self.data_shape)
 
 
+class MinibatchStd(nn.Module):
+    """Joins to the features of each sample how varied its group is: one number, the same for the whole group.
+
+    That number is the standard deviation of every feature over the group, averaged over the features (Karras et al.
+    2018, "Progressive Growing of GANs", section 3). Groups are taken in the order of the batch. The training loop hands
+    over real images first and then each generator's fakes, so a group that divides the batch size never mixes real and
+    fake, nor two generators: each of them is asked for variety of its own. (Groups that mix generators would leave them
+    to divide the digits between them, and need an order of samples that the loop would have to know.)
+    """
+
+    def __init__(self, group: int):
+        super().__init__()
+        self.group = group
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, width) features to (N, width + 1); a rest that fills no group is one by itself."""
+        spread = [self._spread(part) for part in features.split(self.group)] if len(features) % self.group else None
+        if spread is None:
+            spread = [self._spread(features.unflatten(0, (-1, self.group)))]
+        return torch.cat([features, torch.cat(spread)], dim=1)
+
+    @staticmethod
+    def _spread(groups: Tensor) -> Tensor:
+        """(..., group, width) features to their mean standard deviation over the group, once per sample: (N, 1)."""
+        spread = (groups.var(-2, unbiased=False) + 1e-8).sqrt().mean(-1)  # 1e-8: a group of equals has a slope, too
+        return spread[..., None].expand(groups.shape[:-1]).reshape(-1, 1)
+
+
 class Discriminator(nn.Module):
     """Images to one logit each; also serves as critic, whose score is not a probability.
 
     The sources do not give this network. We mirror the generator: 784-512-256-1 with LeakyReLU(0.2) between.
     It ends in a logit, without a sigmoid, so that the losses can be computed without overflow.
     ``spectral`` puts spectral norm on every layer, which makes it SNGAN's discriminator. ``dropout`` follows every
-    hidden layer; with ``unit_pixels`` it sees its images in [0, 1] (both for ``multiverse``).
+    hidden layer; with ``unit_pixels`` it sees its images in [0, 1] (both for ``multiverse``). ``group`` puts
+    ``MinibatchStd`` before its last layer; ``sources`` adds a head that tells so many generators apart.
     """
 
     def __init__(
@@ -60,13 +89,19 @@ class Discriminator(nn.Module):
         classes: int = 0,
         dropout: float = 0.0,
         unit_pixels: bool = False,
+        group: int = 0,
+        sources: int = 0,
     ):
         super().__init__()
         self.classes, self.unit_pixels = classes, unit_pixels
         layers = []
         for width_in, width_out in pairwise((prod(data_shape) + classes, *hidden)):
             layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2), *([nn.Dropout(dropout)] if dropout else [])]
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
+        if group:
+            layers.append(MinibatchStd(group))
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1] + bool(group), 1))
+        if sources:
+            self.source_head = nn.Linear(hidden[-1] + bool(group), sources)
         if spectral:
             with_spectral_norm(self)
 
@@ -75,6 +110,10 @@ class Discriminator(nn.Module):
         if self.unit_pixels:
             images = (images + 1) / 2
         return self.layers(_join(images.flatten(1), labels, self.classes)).squeeze(1)
+
+    def tell_apart(self, images: Tensor) -> Tensor:
+        """(N, *data_shape) fakes to (N, sources) logits of which generator drew each; only with ``sources``."""
+        return self.source_head(self.layers[:-1](images.flatten(1)))
 
 
 class AutoEncoder(nn.Module):

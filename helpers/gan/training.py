@@ -95,6 +95,9 @@ class Trainer:
         penalty = objective.discriminator_penalty(lambda x: self.score(x, labels), real, fakes, self.rng)
         if penalty is not None:
             loss, reported = loss + penalty, reported + penalty.detach()
+        lesson = objective.classifier_loss(self.discriminator, fakes)
+        if lesson is not None:
+            loss = loss + lesson
 
         self.optimizer_d.zero_grad()
         loss.backward()

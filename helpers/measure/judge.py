@@ -115,13 +115,24 @@ class Judge:
         ruler, seed = self.ruler, trainer.settings.seed + 2
         players = len(set(trainer.generators))  # a generator that takes part twice is one
         samples = trainer.sample(count=ruler.count // players, seed=seed)[:players]
-        scores = {"mixture": ruler.measure(samples.flatten(0, 1)) | self._of_discriminator(trainer, samples)}
+        mixture = samples.flatten(0, 1)
+        shares = trainer.objective.mixture(players)
+        if len(set(shares)) > 1:  # learned ones
+            mixture = self._by_shares(trainer, shares, seed)
+        scores = {"mixture": ruler.measure(mixture) | self._of_discriminator(trainer, samples)}
         if players > 1 and whole_parts:
             each = trainer.sample(count=ruler.count, seed=seed)
             scores |= {f"generator {k}": ruler.measure(samples) for k, samples in enumerate(each, 1)}
         elif players > 1 and ruler.shares is not None:
             scores |= {f"generator {k}": ruler.shares(part) for k, part in enumerate(samples, 1)}
         return scores
+
+    def _by_shares(self, trainer, shares: list[float], seed: int) -> Tensor:
+        """As many samples as the ruler counts, of each generator its share."""
+        whole = trainer.sample(count=self.ruler.count, seed=seed)
+        ends = [round(sum(shares[: k + 1]) * self.ruler.count) for k in range(len(shares))]
+        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return torch.cat([samples[:count] for samples, count in zip(whole, counts, strict=True)])
 
     def _of_discriminator(self, trainer, samples: Tensor) -> dict[str, float]:
         """Its slope at real images and at ``samples`` (K, N, ...), and what it remembers where the ruler asks that."""

@@ -3,7 +3,16 @@
 Where an answer can be computed it is, from the same functions that the notebook teaches.
 """
 
-from helpers.reader.keys import comparison, gan_basics, loss_functions, normalization, psg_gan, sngan, start_here
+from helpers.reader.keys import (
+    comparison,
+    evidence,
+    gan_basics,
+    loss_functions,
+    normalization,
+    psg_gan,
+    sngan,
+    start_here,
+)
 
 KEYS = (
     start_here.KEYS
@@ -11,6 +20,7 @@ KEYS = (
     | sngan.KEYS
     | psg_gan.KEYS
     | comparison.KEYS
+    | evidence.KEYS
     | loss_functions.KEYS
     | normalization.KEYS
 )

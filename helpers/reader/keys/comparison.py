@@ -1,32 +1,42 @@
 """Keys of notebook 04."""
 
-import statistics
-
-from helpers.measure.stability import across_seeds
-from helpers.reader.questions import Choice, Function, Number
+from helpers.reader.questions import Choice, Design, Number
 
 
-def half_width(values) -> float:
-    """Half of the 95 % interval of the mean over seeds."""
-    mean, _, high = across_seeds(values)
-    return high - mean
+def _length_is_missing(epochs, cuts: dict[int, float]) -> str | None:
+    if epochs not in cuts:
+        return f"that is none of the lengths: {', '.join(map(str, cuts))}"
+    if not 0.2 < cuts[epochs] < 0.35:
+        return f"cut at {epochs} epochs the gap is smaller by {cuts[epochs]:.0%}"
+    return None
+
+
+# Seeds of two methods -> what a careful rule says of them.
+CASES = (
+    (([0.82, 0.80, 0.81], [0.45, 0.50, 0.47]), "holds"),
+    (([0.45, 0.50, 0.47], [0.82, 0.80, 0.81]), "does not hold"),
+    (([0.60, 0.75, 0.50], [0.55, 0.62, 0.70]), "undecided"),
+    (([0.70, 0.71, 0.72], [0.30, 0.69, 0.68]), "undecided"),  # one seed went its own way
+)
+
+
+def _rule_is_missing(rule) -> str | None:
+    for (values, others), right in CASES:
+        if (said := rule(values, others)) is None:
+            return "it returns nothing yet"
+        if said != right:
+            return f"it calls {values} against {others} {said!r}; the seeds say {right!r}"
+    return None
 
 
 KEYS = {
-    "04.1": Function(
-        half_width,
-        (([1.0, 2.0, 3.0],), ([0.2, 0.3, 0.7, 0.1],)),
-        "three seeds need 4.303 standard errors, not 1.96",
+    "04.1": Number(
+        (1 + 3 * 0.2) / 4,
+        "the real one and a fifth of three fakes, of four inputs",
         mistakes={
-            "divide by n - 1 in the variance: ddof=1": lambda values: (
-                half_width(values) * statistics.pstdev(values) / statistics.stdev(values)
-            ),
-            "that is the deviation of one seed; the mean's is smaller by the root of n": lambda values: (
-                half_width(values) * len(values) ** 0.5
-            ),
-            "with so few seeds the normal distribution's 1.96 is too small": lambda values: (
-                1.959964 * statistics.stdev(values) / len(values) ** 0.5
-            ),
+            "that is a discriminator that makes no mistakes": 1 / 4,
+            "that is for two generators": (1 + 2 * 0.2) / 3,
+            "that is the share called fake": 1 - 0.4,
         },
     ),
     "04.2": Choice(
@@ -47,4 +57,6 @@ KEYS = {
             "that is a per cent number; give the share": 40,
         },
     ),
+    "04.4": Design(_length_is_missing, "cut there, the drifting curve gives that number"),
+    "04.5": Design(_rule_is_missing, "clear differences are decided, overlapping seeds are not"),
 }
