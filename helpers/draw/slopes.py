@@ -53,12 +53,20 @@ class Snapshot:
         """The mean length of the slope at the fakes, over all generators."""
         return self.slopes(self.fakes.flatten(0, 1)).norm(dim=1).mean().item()
 
+    def agreement(self) -> float:
+        """Whether D sends the fakes of one generator the same way: the length of their arrows' mean direction.
+
+        1: all the same way, to one place; near 0: to places all around. With several generators the mean over them.
+        """
+        directions = (torch.nn.functional.normalize(self.slopes(points), dim=1).mean(0) for points in self.fakes)
+        return torch.stack([direction.norm() for direction in directions]).mean().item()
+
 
 def slope_fields(panels: dict, title: str, real: Tensor, limits: tuple | None = None, columns: int = 3) -> Figure:
     """Slope fields side by side, with one colour bar for all.
 
     panels: the panel's title -> a Trainer whose generators make points, or a Snapshot of one. The title may hold
-    ``{slope}``, which becomes the mean length of the slope at the fakes.
+    ``{slope}`` and ``{agreement}``, which become the snapshot's ``mean_slope`` and ``agreement``.
     real: points (N, 2); limits: the lengths at which the colours begin and end, by default those of all panels
     """
     moments = {name: each if isinstance(each, Snapshot) else Snapshot.of(each) for name, each in panels.items()}
@@ -101,7 +109,8 @@ def slope_field(ax, moment: Snapshot, title: str, real: Tensor, norm, resolution
         style = {"marker": MARKS[k % len(MARKS)], "facecolor": COLOURS[(k + 1) % len(COLOURS)]}
         name = "fakes" if len(moment.fakes) == 1 else f"fakes of G{k + 1}"
         ax.scatter(*points.T, s=14, edgecolor="white", linewidth=0.5, label=name, zorder=3, **style)
-    ax.set(title=title.format(slope=_short(moment.mean_slope())), xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE),
+    title = title.format(slope=_short(moment.mean_slope()), agreement=_short(moment.agreement()))
+    ax.set(title=title, xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE),
            aspect="equal", xticks=[], yticks=[])  # fmt: skip
     ax.grid(False)
     return arrows
@@ -131,5 +140,7 @@ def _grid(resolution: int) -> Tensor:
 
 
 def _short(number: float) -> str:
-    """Two digits that count, without an exponent where a reader does without: 0.34, 3.4, 34, 340."""
+    """Two digits that count, as a reader writes them: under 0.001, 0.34, 3.4, 34, 340."""
+    if number < 1e-3:
+        return "under 0.001"
     return f"{number:.2g}" if number < 10 else f"{number:,.0f}"

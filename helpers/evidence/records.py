@@ -60,6 +60,12 @@ class Record:
         weights = load_file(path)
         return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
+    def give_weights(self, generators: torch.nn.ModuleList) -> None:
+        """Put the generators' final weights into a trainer's ``generators`` of the same system; see ``weights``."""
+        prefix = "generators."
+        kept = {key.removeprefix(prefix): value for key, value in self.weights().items() if key.startswith(prefix)}
+        generators.load_state_dict(kept)
+
 
 def read_record(folder: Path) -> Record:
     """Read one run's folder; raises RecordError where anything is missing, damaged or does not fit together."""
@@ -108,6 +114,17 @@ def load_runs(system: str, dataset: str = "mnist", least_epochs: int = 1, runs: 
         if len(record.history) >= least_epochs or record.history.status == "diverged":
             found.append(record)
     return found
+
+
+def provenance(runs: list[Record]) -> str:
+    """One short line for the reader: how many runs, how long, on what, and where their settings and commands are."""
+    if not runs:
+        return "No such runs are recorded here yet; `make record` makes them (it takes hours)."
+    seeds = ", ".join(f"{run.seed} ({len(run.history)} epochs)" for run in runs)
+    devices = ", ".join(sorted({run.provenance["device"].split()[0] for run in runs}))
+    folder = runs[0].folder.parent
+    where = folder.relative_to(PROJECT).as_posix() if folder.is_relative_to(PROJECT) else folder.name
+    return f"{runs[0].history.label}, recorded on {devices}: seeds {seeds}. Settings and commands: {where}."
 
 
 # ---- the format ------------------------------------------------------------------------------------------------------

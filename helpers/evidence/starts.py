@@ -26,10 +26,14 @@ SYSTEMS, EPOCHS = ("gan", "sngan", "psg_average"), 20
 def begin(trainer, system: str, folder: Path = STARTS) -> dict:
     """Give a trainer of that system on MNIST-shaped images the kept players; returns how they came about.
 
+    Samples of epoch 0, where the trainer keeps them, are drawn anew: they show where this run begins.
     Raises FileNotFoundError where there are none, ValueError where they are another system's.
     """
     path = Path(folder) / f"{system}.safetensors"
-    return load_weights(_players(trainer), path, "Train it again with: python -m helpers.evidence.starts")
+    facts = load_weights(_players(trainer), path, "Train it again with: python -m helpers.evidence.starts")
+    if 0 in trainer.history.grids:
+        trainer.history.grids[0] = trainer.fixed_samples()
+    return facts
 
 
 def _players(trainer) -> torch.nn.ModuleDict:

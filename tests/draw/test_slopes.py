@@ -62,6 +62,21 @@ def test_of_a_critic_it_is_the_slope_of_the_score():
     assert moment.mean_slope() == pytest.approx(wanted, rel=1e-5)
 
 
+def test_arrows_agree_where_d_sends_all_fakes_to_one_place():
+    class Peak(Discriminator):
+        def __init__(self, centre):
+            super().__init__((2,), (4, 4))
+            self.centre = torch.tensor(centre)
+
+        def forward(self, points, labels=None):
+            return -(points - self.centre).norm(dim=1)
+
+    fakes = 0.1 * torch.randn(2, 500, 2, generator=torch.Generator().manual_seed(0))
+    far, amid = (slopes.Snapshot(Peak(centre), objectives.Hinge(), fakes) for centre in ([9.0, 0.0], [0.0, 0.0]))
+    assert far.agreement() > 0.99 and amid.agreement() < 0.1
+    assert far.mean_slope() == pytest.approx(1) == amid.mean_slope()
+
+
 def test_images_keep_their_shape_and_their_graph():
     images = torch.rand(3, 1, 4, 4, requires_grad=True)
     slope = felt_slopes(lambda x: x.flatten(1).sum(1), objectives.Hinge(), images)
@@ -92,7 +107,7 @@ def test_looking_changes_nothing():
 @pytest.mark.parametrize("name", GAMES)
 def test_every_game_can_be_drawn(name):
     fig = slopes.slope_fields({"{slope}": toy_trainer(GAMES[name])}, "t", RING.images)
-    assert float(fig.axes[0].get_title().replace(",", "")) > 0
+    assert fig.axes[0].get_title() == "under 0.001" or float(fig.axes[0].get_title().replace(",", "")) > 0
     assert figures.to_png(fig).startswith(b"\x89PNG")
 
 

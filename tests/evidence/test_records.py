@@ -70,6 +70,26 @@ def test_a_record_says_what_it_is_and_how_to_repeat_it(tmp_path):
     assert "seed 0: 4 epochs, complete" in read.describe()
 
 
+def test_where_runs_come_from_fits_one_line(tmp_path):
+    make(tmp_path, epochs=2), make(tmp_path, epochs=3, seed=1)
+    line = records.provenance(load_runs("psg_algorithm1", "ring", runs=tmp_path))
+    assert line.startswith("PSG-GAN, Algorithm 1, recorded on cpu: seeds 0 (2 epochs), 1 (3 epochs). Settings")
+    assert "\n" not in line and str(tmp_path) not in line
+    assert "data/runs/mnist/gan." in records.provenance(load_runs("gan"))
+    assert "make record" in records.provenance([])
+
+
+def test_recorded_weights_go_into_the_generators_of_a_trainer(tmp_path):
+    read = read_record(make(tmp_path, epochs=2))
+    points = catalogue.load_dataset("ring", device="cpu")
+    fresh = make_trainer("psg_algorithm1", points, seed=7)
+    read.give_weights(fresh.generators)
+    kept = read.weights()
+    for name, value in fresh.generators.state_dict().items():
+        assert torch.equal(value, kept[f"generators.{name}"])
+
+
+
 def test_recording_again_gives_the_same_numbers(tmp_path):
     assert_same(contents(make(tmp_path / "a")), contents(make(tmp_path / "b")))
 

@@ -35,8 +35,10 @@ def test_players_are_kept_in_half_precision_and_come_back(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("system", starts.SYSTEMS)
 def test_the_kept_players_draw_more_than_noise(system):
-    trainer = make_trainer(system, NOISE)
+    trainer = make_trainer(system, NOISE, grid_epochs=(0,))
+    noise = trainer.history.grids[0]
     facts = starts.begin(trainer, system)
+    assert (trainer.history.grids[0] == trainer.fixed_samples()).all() and (trainer.history.grids[0] != noise).any()
     assert facts["epochs"] == 20 and facts["dataset"] == "mnist" and "+" not in facts["revision"]
     samples = trainer.sample(count=200, seed=1).flatten(0, 1)
     assert (samples < -0.9).float().mean() > 0.5, "most of a digit is background"
