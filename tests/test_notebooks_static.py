@@ -14,8 +14,8 @@ import nbformat
 import pytest
 from PIL import Image
 
-from tools import stamp_colab
-from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell
+from tools import stamp
+from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell, say_when_stored
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -257,8 +257,27 @@ def test_setup_cell_is_the_shared_one_and_comes_first(notebook):
     assert output_text(first).strip() == "Set-up done."
 
 
+def test_the_line_on_stored_outputs_stands_below_the_title(notebook):
+    lines = re.findall(r"^\*Outputs stored .*$", markdown(notebook), re.MULTILINE)
+    assert len(lines) <= 1
+    if lines:
+        pattern = r"^# .*\n\n\*Outputs stored \d{4}-\d\d-\d\d with torch [\w.+]+\.\*$"
+        assert re.search(pattern, markdown(notebook), re.MULTILINE), "written by `make notebooks`"
+
+
+def test_storing_again_replaces_the_line_on_stored_outputs():
+    text = "[badge](x)\n\n# Title\n\nText. *Outputs stored by hand* stay."
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    say_when_stored(notebook)
+    once = notebook.cells[0].source
+    notebook.cells[0].source = re.sub(r"stored \d{4}", "stored 1999", once)
+    say_when_stored(notebook)
+    assert notebook.cells[0].source == once
+    assert re.sub(r"\*Outputs stored [\d-]+ with torch \S+\.\*\n\n", "", once) == text
+
+
 def test_colab_badge_opens_this_notebook(path, notebook):
-    repository, branch = stamp_colab.current_stamp()
+    repository, branch = stamp.current_stamp()
     address = f"https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/{path.name}"
     assert f"]({address})" in notebook.cells[0].source, f"the first cell needs a badge that leads to {address}"
 
@@ -288,7 +307,7 @@ def test_opening_and_closing_sections(notebook):
 def test_stamping_changes_badges_and_clone_address_everywhere():
     badge = "[c](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/01.ipynb)"
     in_json = SETUP_CELL.replace('"', '\\"')
-    stamped = stamp_colab.stamp(f"{badge}\n{SETUP_CELL}\n{in_json}", "someone/a.copy", "course-2027")
+    stamped = stamp.stamp(f"{badge}\n{SETUP_CELL}\n{in_json}", "someone/a.copy", "course-2027")
     assert "OWNER" not in stamped and "main" not in stamped.replace("__main__", "")
     assert stamped.count("https://github.com/someone/a.copy.git") == 2
     assert "github/someone/a.copy/blob/course-2027/notebooks/01.ipynb" in stamped
@@ -296,7 +315,7 @@ def test_stamping_changes_badges_and_clone_address_everywhere():
 
 
 def test_every_file_carries_the_same_stamp():
-    repository, branch = stamp_colab.current_stamp()
-    for path in filter(Path.is_file, stamp_colab.stamped_files()):
+    repository, branch = stamp.current_stamp()
+    for path in filter(Path.is_file, stamp.stamped_files()):
         text = path.read_text(encoding="utf-8")
-        assert stamp_colab.stamp(text, repository, branch) == text, f"{path.name}: run tools/stamp_colab.py"
+        assert stamp.stamp(text, repository, branch) == text, f"{path.name}: run tools/stamp.py"

@@ -6,13 +6,16 @@ Before execution the set-up cell of every notebook is replaced by tools/setup_ce
 same one. Afterwards whatever would differ between two builds, or break for a reader without a kernel, leaves
 the file: widget views (their picture stays), progress bars (their final text stays), machine paths, Python's
 exact version. A cell with jupyter.source_hidden in its metadata, and the set-up cell, is folded in JupyterLab
-and on Colab. A file is replaced only when all went well.
+and on Colab. Below the title it says when the outputs were stored and with which torch. A file is replaced only
+when all went well.
 """
 
 import argparse
 import os
 import re
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -23,6 +26,8 @@ SETUP_MARK = "# @title Set-up:"
 SETUP_CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").rstrip("\n")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+TITLE = re.compile(r"^# .*$", re.MULTILINE)
+STORED_LINE = re.compile(r"\n\n\*Outputs stored .*\*$", re.MULTILINE)
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {
@@ -125,12 +130,20 @@ def normalise_output(output, widgets: dict, cell_id: str) -> None:
         raise SystemExit(f"cell {cell_id}: this widget stores no picture, so a reader without a kernel sees nothing")
 
 
+def say_when_stored(notebook) -> None:
+    """One line below the title, in the place of a former one: today's date and torch's version."""
+    line = f"*Outputs stored {date.today()} with torch {version('torch')}.*"
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "markdown" and TITLE.search(cell.source))
+    cell.source = TITLE.sub(rf"\g<0>\n\n{line}", STORED_LINE.sub("", cell.source), count=1)
+
+
 def build(path: Path, profile: str, run: bool) -> None:
     notebook = nbformat.read(path, as_version=4)
     for cell in filter(is_setup_cell, notebook.cells):
         cell.source = SETUP_CELL
     if run:
         execute(notebook, path.parent, kernel_environment(profile))
+        say_when_stored(notebook)
     normalise(notebook)
     write_atomically(notebook, path)
 

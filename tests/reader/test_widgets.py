@@ -25,7 +25,11 @@ from helpers.reader import widgets
 from helpers.reader.widgets import scrubbers
 from helpers.reader.widgets.dashboard import REDRAW_SHARE
 
-pytestmark = pytest.mark.filterwarnings("error")  # a reader would see them
+pytestmark = [
+    pytest.mark.filterwarnings("error"),  # a reader would see them
+    # ipywidgets 7, which Colab has, in a newer ipykernel; Python hides this one from readers.
+    pytest.mark.filterwarnings("ignore:The `ipykernel.comm.Comm` class has been deprecated:DeprecationWarning"),
+]
 
 ALT = "What a reader who cannot see the picture is told."
 
