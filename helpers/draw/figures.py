@@ -66,7 +66,8 @@ def to_png(fig: Figure, dpi: int = 100) -> bytes:
     drawn, small = BytesIO(), BytesIO()
     fig.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
     # 256 colours are what a figure needs (digits have no more, curves hardly lose), and less than half of the bytes.
-    palette = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    # Maximum coverage keeps a colour of few pixels, such as an end of a colour bar, which median cut gives away.
+    palette = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     palette.save(small, format="png", optimize=True)
     return small.getvalue()
 

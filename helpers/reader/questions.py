@@ -127,19 +127,20 @@ class Function:
 
 @dataclass(frozen=True)
 class Design:
-    """An open task: whatever reaches the goal is right.
+    """An open task: whatever reaches the goal is right. The answer is a value, or a function that makes it.
 
-    missing: (answer, **what the notebook passes) -> a sentence that says what is still missing, or None
+    missing: (value, **what the notebook passes) -> a sentence that says what is still missing, or None
     """
 
     missing: Callable
     because: str
 
     def judge(self, answer, **measured) -> Verdict:
-        if is_blank(answer):
-            return None, "put your own design in place of the dots"
         try:
-            problem = self.missing(answer, **measured)
+            value = answer() if callable(answer) else answer
+            if is_blank(value):
+                return None, "put your own design in place of the dots"
+            problem = self.missing(value, **measured)
         except Exception as error:  # the reader's design may be anything
             return False, f"your design raised {type(error).__name__}: {error}"
         return problem is None, problem or self.because.format(**measured)

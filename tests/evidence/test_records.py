@@ -89,7 +89,6 @@ def test_recorded_weights_go_into_the_generators_of_a_trainer(tmp_path):
         assert torch.equal(value, kept[f"generators.{name}"])
 
 
-
 def test_recording_again_gives_the_same_numbers(tmp_path):
     assert_same(contents(make(tmp_path / "a")), contents(make(tmp_path / "b")))
 

@@ -135,6 +135,9 @@ def test_open_designs(capsys):
     assert judged(capsys, question, [1, 2, 3], least=2) == "[OK] ✓ Long enough.\n"
     assert judged(capsys, question, [1], least=2) == "Not right yet: 1 of 2.\n"
     assert "raised TypeError" in judged(capsys, question, 5, least=2)
+    assert judged(capsys, question, lambda: [1, 2], least=2).startswith("[OK]")
+    assert judged(capsys, question, lambda: None, least=2).startswith("Not done yet")
+    assert "raised ZeroDivisionError" in judged(capsys, question, lambda: 1 / 0, least=2)
 
 
 def test_an_unknown_exercise_is_named():
@@ -204,6 +207,11 @@ def test_every_exercise_has_question_hints_and_solution(path):
         assert "..." in stub.split("exercises.")[0], f"cell {index}: the blank is missing"
 
 
+def numbered(path) -> str:
+    """ "04" of 04_comparison: exercises are called "04.1" and so on."""
+    return path.stem.partition("_")[0]
+
+
 def test_exercises_are_numbered_experiments(path):
     """Numbered from 1 without gaps; at least one prediction, one changed line and one open design."""
     found = [HEADING.search(question) for _, question, _ in exercises_of(nbformat.read(path, as_version=4))]
@@ -218,8 +226,8 @@ def test_a_cell_holds_the_blank_and_the_check_and_nothing_else(path):
     """So no cell gives its answer away, and a retry trains nothing again."""
     for number, (index, _, stub) in enumerate(exercises_of(nbformat.read(path, as_version=4)), 1):
         *blanks, last = ast.parse(stub).body
-        assert ast.unparse(last).startswith(f"exercises.check('{path.stem[:2]}.{number}', "), f"cell {index}"
-        assert f"{path.stem[:2]}.{number}" in KEYS, f"cell {index}: its key is missing"
+        assert ast.unparse(last).startswith(f"exercises.check('{numbered(path)}.{number}', "), f"cell {index}"
+        assert f"{numbered(path)}.{number}" in KEYS, f"cell {index}: its key is missing"
         given = [*last.value.args[1:], *(keyword.value for keyword in last.value.keywords)]
         assert not any(isinstance(part, ast.Call) for each in given for part in ast.walk(each)), (
             f"cell {index}: pass what an earlier cell has measured"
@@ -232,7 +240,7 @@ def test_a_cell_holds_the_blank_and_the_check_and_nothing_else(path):
 
 def test_every_key_belongs_to_an_exercise():
     asked = {
-        f"{path.stem[:2]}.{number}"
+        f"{numbered(path)}.{number}"
         for path in NOTEBOOKS
         for number in range(1, 1 + len(exercises_of(nbformat.read(path, as_version=4))))
     }
