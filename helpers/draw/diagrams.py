@@ -1,4 +1,5 @@
-"""Drawings that are not curves: systems as boxes and arrows, Algorithm 1 as a decision, intervals, shares, verdicts.
+"""Drawings that are not curves: systems as boxes and arrows, Algorithm 1 as a decision, a matrix as circle and ellipse,
+intervals, shares, verdicts.
 
 Like ``figures`` it returns matplotlib Figures, reads no file and trains nothing. Solid arrows carry data, dashed ones
 carry a loss back to the network it updates.
@@ -91,6 +92,36 @@ def algorithm1(title: str) -> Figure:
         arrows += [("ask", f"w{k}", "", 0), (f"w{k}", f"u{k}", "", 0)]
     draw_boxes(ax, boxes, arrows)
     ax.set(title=title, xlim=(0, 10), ylim=(-0.4, 2.9))
+    return fig
+
+
+def circle_to_ellipse(weight, vectors, title: str) -> Figure:
+    """What a matrix W (2, 2) does to the unit circle, and to unit vectors on it: the longest one on the right is sigma(W).
+
+    vectors: (n, 2), the last one is drawn bold and its stretch |Wv| is written beside it
+    """
+    weight, vectors = np.asarray(weight, dtype=float), np.asarray(vectors, dtype=float)
+    angles = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angles), np.sin(angles)])
+    left, stretches, right = np.linalg.svd(weight)
+    fig, axes = new_figure(2, width=8.5, height=4)
+    reach = 1.15 * max(1, stretches[0])
+    for ax, shape, arrows, axis, name in (
+        (axes[0], circle, vectors, right[0], "$v$, of length 1"),
+        (axes[1], weight @ circle, vectors @ weight.T, stretches[0] * left[:, 0], "$Wv$"),
+    ):
+        ax.plot(*shape, color="0.5", linewidth=1.2)
+        ax.plot(*np.stack([-axis, axis]).T, **line_style(2) | {"linewidth": 1.2}, label="stretched most")
+        for place, (x, y) in enumerate(arrows):
+            last = place == len(arrows) - 1
+            style = {"color": COLOURS[1], "width": 0.012 if last else 0.006, "alpha": 1 if last else 0.35}
+            ax.quiver(0, 0, x, y, angles="xy", scale_units="xy", scale=1, label=name if last else None, **style)
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="first coordinate")
+        ax.legend(loc="lower right", fontsize=8)
+    axes[0].set(title="before: the unit circle", ylabel="second coordinate")
+    length = np.linalg.norm(weight @ vectors[-1])
+    axes[1].set_title(f"after: |Wv| = {length:.3f}, at most {stretches[0]:.3f}")
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
     return fig
 
 
