@@ -96,7 +96,7 @@ def algorithm1(title: str) -> Figure:
 
 
 def circle_to_ellipse(weight, vectors, title: str) -> Figure:
-    """What a matrix W (2, 2) does to the unit circle, and to unit vectors on it: the longest one on the right is sigma(W).
+    """What a matrix W (2, 2) does to the unit circle and to unit vectors on it; the longest on the right is sigma(W).
 
     vectors: (n, 2), the last one is drawn bold and its stretch |Wv| is written beside it
     """
