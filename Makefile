@@ -9,7 +9,7 @@ ARGS ?=
 # The path is relative, so that a folder with spaces in its name does no harm.
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: help run test lab bench record notebooks soak format
+.PHONY: help run test lab bench record replicate notebooks soak format
 
 help:
 	@echo "make run        train GAN, SNGAN and PSG-GAN briefly, run the notebooks, write results/"
@@ -17,6 +17,7 @@ help:
 	@echo "make lab        JupyterLab in notebooks/"
 	@echo "make notebooks  run the notebooks and store their outputs"
 	@echo "make record     recorded runs (ARGS=...)"
+	@echo "make replicate  all recorded runs that are missing, most wanted first (ARGS=--status: which these are)"
 	@echo "make bench      benchmarks (ARGS=...)"
 	@echo "make soak       minutes of random fault injection"
 	@echo "make format     ruff format and ruff check"
@@ -49,6 +50,9 @@ notebooks: .venv/.installed
 
 record: .venv/.installed
 	$(VENV_PYTHON) -m helpers.evidence.recorder $(ARGS)
+
+replicate: .venv/.installed
+	$(VENV_PYTHON) -m helpers.evidence.replicate $(ARGS)
 
 bench: .venv/.installed
 	$(VENV_PYTHON) -m benchmarks $(ARGS)

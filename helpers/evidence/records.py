@@ -61,6 +61,11 @@ class Record:
         return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
 
+def run_folder(runs: Path, dataset: str, system: str, seed: int) -> Path:
+    """Where a run's files lie."""
+    return Path(runs) / dataset / system / f"seed{seed}"
+
+
 def read_record(folder: Path) -> Record:
     """Read one run's folder; raises RecordError where anything is missing, damaged or does not fit together."""
     path = Path(folder) / "record.json"
