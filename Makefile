@@ -7,19 +7,25 @@ PYTHON ?= python3
 WORKERS ?= 2
 ARGS ?=
 # The path is relative, so that a folder with spaces in its name does no harm.
-VENV_PYTHON := .venv/bin/python
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+VENV_PYTHON := .venv/$(BIN)/python
+OLDEST := build/oldest
 
-.PHONY: help run test lab bench record replicate notebooks soak format
+.PHONY: help run test test-basics test-oldest test-installed lab bench record replicate notebooks site download soak \
+	format
 
 help:
 	@echo "make run        train GAN, SNGAN and PSG-GAN briefly, run the notebooks, write results/"
-	@echo "make test       every test: helpers, notebooks, simulated Colab, browser"
+	@echo "make test       every test: helpers, notebooks, simulated Colab, browser, site"
 	@echo "make lab        JupyterLab in notebooks/"
 	@echo "make notebooks  run the notebooks and store their outputs"
+	@echo "make site       the notebooks as web pages, in build/site/html"
+	@echo "make download   the site, and its zip, EPUB, notebooks and checksums beside it"
 	@echo "make record     recorded runs (ARGS=...)"
 	@echo "make replicate  all recorded runs that are missing, most wanted first (ARGS=--status: which these are)"
 	@echo "make bench      benchmarks (ARGS=...)"
 	@echo "make soak       minutes of random fault injection"
+	@echo "make test-basics, test-oldest, test-installed: parts of the tests, for continuous integration"
 	@echo "make format     ruff format and ruff check"
 
 # The stamp is written last: after an interrupted installation it is missing, and .venv starts from nothing.
@@ -28,7 +34,7 @@ help:
 	@test -f $@ || $(PYTHON) -m venv --clear .venv
 	@rm -f $@
 	@echo "Installing into .venv (a few minutes, up to 6 GB with PyTorch's CUDA libraries) ..."
-	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab,test]'
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab,test,site]'
 	@touch $@
 
 run: .venv/.installed
@@ -41,12 +47,37 @@ test: .venv/.installed
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval notebooks tests \
 		-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15 $(ARGS)
 
+# The helpers' tests and the start page, which trains in none of its cells: what another system can break.
+test-basics: .venv/.installed
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval notebooks/00*.ipynb tests -m "not soak and not slow" \
+		-n $(WORKERS) --dist loadscope $(ARGS)
+
+# The same with the oldest releases that pyproject.toml allows, in an environment of its own (3 GB to download), and
+# nbval of a notebook that trains.
+test-oldest: .venv/.installed
+	$(VENV_PYTHON) -m uv venv --quiet --clear --python $(VENV_PYTHON) $(OLDEST)
+	$(VENV_PYTHON) -m uv pip install --quiet --python $(OLDEST)/$(BIN)/python --resolution lowest-direct \
+		--editable '.[lab,test,site]'
+	OMP_NUM_THREADS=1 $(OLDEST)/$(BIN)/python -m pytest --nbval notebooks/00*.ipynb notebooks/01*.ipynb \
+		tests -m "not soak and not slow" -n $(WORKERS) --dist loadscope $(ARGS)
+
+# Every notebook alone with the packages that PYTHON has already, as in Colab's image; none of them is replaced.
+test-installed:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check pytest pytest-timeout nbclient nbformat
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/test_colab.py $(ARGS)
+
 lab: .venv/.installed
 	$(VENV_PYTHON) -m jupyterlab notebooks $(ARGS)
 
 notebooks: .venv/.installed
 	$(VENV_PYTHON) -m ruff format notebooks
 	$(VENV_PYTHON) tools/build_notebooks.py $(ARGS)
+
+site: .venv/.installed
+	$(VENV_PYTHON) tools/build_site.py $(ARGS)
+
+download: .venv/.installed
+	$(VENV_PYTHON) tools/build_site.py --download $(ARGS)
 
 record: .venv/.installed
 	$(VENV_PYTHON) -m helpers.evidence.recorder $(ARGS)

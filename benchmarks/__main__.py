@@ -39,13 +39,14 @@ def main(arguments: list[str] | None = None) -> None:
     # Random pixels: neither the products nor Pillow are faster or slower for digits.
     bytes_ = torch.randint(0, 256, (options.images, 28, 28), dtype=torch.uint8)
     images = (bytes_[:, None].float() / 127.5 - 1).to(device)
-    measures += report(measure_loops(bytes_, images, options.rounds, options.batches))
-    points = scaling.measure_scaling(images, min(options.rounds, 3), options.seconds)
+    measures += report(measure_loops(bytes_, images, options.rounds, options.batches, cuda_graph=options.cuda_graph))
+    points = scaling.measure_scaling(images, min(options.rounds, 3), options.seconds, options.cuda_graph)
     settings = {
         "batch_size": BATCH_SIZE,
         "rounds": options.rounds,
         "batches": options.batches,
         "images": options.images,
+        "cuda_graph": options.cuda_graph,
     }
     new = {"machine": facts, "settings": settings, "measures": [asdict(m) for m in measures], "scaling": points}
     write(new, device.type, options.output)
@@ -53,12 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the training loop.")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--rounds", type=int, default=9, help="how often each contestant's turn comes (default: 9)")
     parser.add_argument("--batches", type=int, default=40, help="batches per turn, a multiple of 5 (default: 40)")
     parser.add_argument("--images", type=int, default=60_000, help="size of the set (default: MNIST's 60,000)")
     parser.add_argument("--seconds", type=float, default=0.3, help="seconds per turn in the sweeps (default: 0.3)")
+    parser.add_argument("--cuda-graph", action="store_true", help="on CUDA: our steps and the floor's as graphs")
     parser.add_argument("--output", type=Path, default=table.RESULTS.parent, help="folder for what is written")
     options = parser.parse_args(arguments)
     for name in ("rounds", "batches", "images"):
@@ -70,18 +72,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def measure_loops(bytes_, images, rounds: int, batches: int, batch_size: int = BATCH_SIZE) -> list[Measure]:
+def measure_loops(
+    bytes_, images, rounds: int, batches: int, batch_size: int = BATCH_SIZE, cuda_graph: bool = False
+) -> list[Measure]:
     """Seconds per epoch of MNIST of every system in the three loops, and the ratios that the project aims at.
 
-    Our loop has two turns, the second with products in bfloat16 inside ("ours_bf16").
+    Our loop has two turns, the second with products in bfloat16 inside ("ours_bf16"; on CUDA that setting means TF32).
     """
     runs = {}
     for case in CASES:
-        ours = Ours(case, images, batch_size)
+        ours = Ours(case, images, batch_size, cuda_graph)
         runs[f"{case.name}/slides"] = slides_loop(case, bytes_, batch_size, images.device).run
         runs[f"{case.name}/ours"] = ours.run
         runs[f"{case.name}/ours_bf16"] = bf16_products()(ours.run)  # a context manager is a decorator, too
-        runs[f"{case.name}/floor"] = Floor(case, batch_size, images.device).run
+        runs[f"{case.name}/floor"] = Floor(case, batch_size, images.device, cuda_graph).run
     times = alternate({name: partial(run, batches) for name, run in runs.items()}, rounds, images.device)
     epoch = scaling.MNIST / batch_size / batches
     measures = [summarise(name, [epoch * t for t in seconds], "s/epoch") for name, seconds in times.items()]

@@ -26,8 +26,9 @@ class Case:
     def penalty(self) -> bool:
         return self.objective is objectives.WGANGP
 
-    def settings(self, batch_size: int) -> Settings:
-        return Settings(batch_size=batch_size, **(SYSTEMS["wgan_gp"].settings if self.penalty else {}))
+    def settings(self, batch_size: int, cuda_graph: bool = False) -> Settings:
+        of_system = SYSTEMS["wgan_gp"].settings if self.penalty else {}
+        return Settings(batch_size=batch_size, cuda_graph=cuda_graph, **of_system)
 
     def hidden(self) -> tuple[int, int]:
         return round(256 * self.width), round(512 * self.width)
@@ -51,12 +52,13 @@ CASES = (
 class Ours:
     """Our loop: the helpers' Trainer, together with the sums over an epoch's measures that it keeps."""
 
-    def __init__(self, case: Case, images: Tensor, batch_size: int = 100):
+    def __init__(self, case: Case, images: Tensor, batch_size: int = 100, cuda_graph: bool = False):
         generators, discriminator = case.networks()
-        self.trainer = Trainer(generators, discriminator, case.objective(), images, case.settings(batch_size))
+        settings = case.settings(batch_size, cuda_graph)
+        self.trainer = Trainer(generators, discriminator, case.objective(), images, settings)
         self.total = 0
 
     def run(self, batches: int) -> None:
         """Train on this many batches of real images."""
         for _ in range(max(batches // self.trainer.settings.critic_steps, 1)):
-            self.total = self.total + torch.stack(list(self.trainer.step().values()))
+            self.total = self.total + torch.stack(list(self.trainer.take_step().values()))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import Case
+from helpers.gan.graphed import PLAIN_STEPS, Cuda
 
 PIXELS, LATENT_DIM = 784, 100
 
@@ -67,7 +68,7 @@ class Products:
 class Floor:
     """The products of one case's training steps and its fused optimisers."""
 
-    def __init__(self, case: Case, batch_size: int = 100, device="cpu"):
+    def __init__(self, case: Case, batch_size: int = 100, device="cpu", cuda_graph: bool = False):
         self.case, self.size, self.count = case, batch_size, case.generators
         first, second = case.hidden()
         fake_rows = self.count * batch_size
@@ -80,18 +81,23 @@ class Floor:
         self.critic_steps = case.settings(batch_size).critic_steps
         # The rate keeps the numbers finite over any number of steps; it does not change the time.
         generator_parameters = [p for generator in self.generators for p in generator.parameters]
-        self.optimizer_g = torch.optim.Adam(generator_parameters, 1e-9, fused=True)
-        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters, 1e-9, fused=True)
+        adam = {"lr": 1e-9, "fused": True, "capturable": cuda_graph}
+        self.optimizer_g = torch.optim.Adam(generator_parameters, **adam)
+        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters, **adam)
+        self.take_step = replayed(self.step, device) if cuda_graph else self.step
 
     @torch.no_grad()
     def run(self, batches: int) -> None:
         """As many training steps as this many batches of real images give."""
-        for step in range(max(batches // self.critic_steps, 1) * self.critic_steps):
+        for _ in range(max(batches // self.critic_steps, 1)):
+            self.take_step()
+
+    def step(self) -> None:
+        for _ in range(self.critic_steps):
             for generator in self.generators:
                 generator.forward(self.latents)
             self.discriminator_step()
-            if (step + 1) % self.critic_steps == 0:
-                self.generator_step()
+        self.generator_step()
 
     def discriminator_step(self) -> None:
         discriminator, fakes = self.discriminator, self.images[self.size :]
@@ -116,3 +122,13 @@ class Floor:
         if self.case.spectral:
             self.discriminator.power_iteration()
         self.discriminator.forward(images)
+
+
+def replayed(step, device):
+    """The step as a CUDA graph, so that not only our loop is spared launching its kernels one by one."""
+    cuda = Cuda(torch.cuda.Stream(device))
+    with torch.no_grad():
+        for _ in range(PLAIN_STEPS):
+            cuda.run(step)
+        graph, _ = cuda.record(step, torch.Generator(device))
+    return graph.replay

@@ -55,8 +55,11 @@ def ratios(above: list[float], below: list[float]) -> list[float]:
 
 def synchronise(device) -> None:
     """Wait until a GPU has done what it was given; a CPU is done when the call returns."""
-    if torch.device(device).type == "cuda":
+    kind = torch.device(device).type
+    if kind == "cuda":
         torch.cuda.synchronize()
+    elif kind == "mps":
+        torch.mps.synchronize()
 
 
 def machine_facts(device="cpu") -> dict:

@@ -19,7 +19,7 @@ SWEEPS = {
 MNIST = 60_000
 
 
-def measure_scaling(images: Tensor, rounds: int, seconds: float = 0.3) -> list[dict]:
+def measure_scaling(images: Tensor, rounds: int, seconds: float = 0.3, cuda_graph: bool = False) -> list[dict]:
     """One entry per point: {"sweep", "value", "ours", "floor"}, seconds per epoch.
 
     images: (N, 1, 28, 28), as many as the largest set that is measured. Every call takes about ``seconds``.
@@ -29,16 +29,20 @@ def measure_scaling(images: Tensor, rounds: int, seconds: float = 0.3) -> list[d
         for value in values:
             if sweep == "images" and value > len(images):
                 continue
-            points.append({"sweep": sweep, "value": value} | _measure_point(sweep, value, images, rounds, seconds))
+            points.append(
+                {"sweep": sweep, "value": value} | _measure_point(sweep, value, images, rounds, seconds, cuda_graph)
+            )
     return points
 
 
-def _measure_point(sweep: str, value, images: Tensor, rounds: int, seconds: float) -> dict[str, float]:
+def _measure_point(
+    sweep: str, value, images: Tensor, rounds: int, seconds: float, cuda_graph: bool
+) -> dict[str, float]:
     images = images[:value] if sweep == "images" else images
     batch_size = value if sweep == "batch_size" else min(100, len(images))
     case: Case = replace(CASES[0], **({sweep: value} if sweep in ("width", "generators") else {}))
-    ours = Ours(case, images, batch_size)
-    floor = Floor(case, batch_size, images.device)
+    ours = Ours(case, images, batch_size, cuda_graph)
+    floor = Floor(case, batch_size, images.device, cuda_graph)
     batches = _batches_in(floor, seconds, images.device)
     per_epoch = (value if sweep == "images" else MNIST) / batch_size / batches
     if sweep == "images":  # whole epochs, with what happens at their end

@@ -31,7 +31,7 @@ from nbformat.sign import NotebookNotary
 
 ROOT = Path(__file__).resolve().parents[1]
 BROKEN_WIDGET = ("Loading widget", "Error displaying widget", "model not found", "Failed to load model")
-PATIENCE = 60.0  # seconds that a picture has to follow its control; drawing takes one or two on a busy machine
+PATIENCE = 120.0  # seconds that anything in the browser may take; drawing takes one or two on a busy machine
 
 READY = """async () => {
   const notebook = window.jupyterapp.shell.currentWidget;
@@ -50,7 +50,7 @@ RUN_ALL = """async seconds => {
       && !cells.some(cell => cell.model.executionState === 'running');
     if (!idle) busy = Date.now();
     if (idle && cells.every(cell => cell.model.executionCount)) return 'done';
-    if (Date.now() - busy > 5000) return 'stopped early';
+    if (Date.now() - busy > 30000) return 'stopped early';
     await new Promise(resolve => setTimeout(resolve, 100));
   }
   return 'took too long'; }"""
@@ -150,11 +150,11 @@ class JupyterLab:
         NotebookNotary(data_dir=str(self.folder / "data")).sign(nbformat.read(copy, as_version=4))
         return f"{self.address}/lab/tree/notebooks/{notebook.name}?reset&token={self.token}"
 
-    def wait_until_up(self, seconds: float = 120) -> None:
+    def wait_until_up(self, seconds: float = 300) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                urllib.request.urlopen(f"{self.address}/api/status?token={self.token}", timeout=2).read()
+                urllib.request.urlopen(f"{self.address}/api/status?token={self.token}", timeout=10).read()
                 return
             except OSError:
                 time.sleep(0.2)
@@ -219,6 +219,7 @@ class Visit:
     def look_at_cells(self, stored: bool) -> None:
         cells = self.page.evaluate(CELLS)
         shown = self.page.locator(".jp-Notebook .jp-Cell")
+        soon(lambda: shown.count() == len(cells))
         if shown.count() != len(cells):
             self.problems.append(f"the page shows {shown.count()} cells of {len(cells)}")
             return
@@ -233,6 +234,7 @@ class Visit:
             text = element.inner_text()
             for message in BROKEN_WIDGET:
                 self.check(message not in text, cell, f"shows {message!r}")
+            soon(lambda element=element, cell=cell: not stored or len(pixels(element)) >= cell["pictures"])
             images = pixels(element)
             self.figures += len(images)
             self.check(len(images) >= cell["pictures"] or not stored, cell, "a stored picture is not shown")
@@ -308,11 +310,14 @@ class Visit:
         if not silent:
             self.check(wait_for(element, lambda now: now != before), cell, "a list does not change the picture")
         # The space bar opens the list. While it is closed, arrow keys are JupyterLab's own and select the next cell.
-        choice.focus()
-        for key in ("Space", "ArrowDown" if start else "ArrowUp", "Enter"):
-            self.page.keyboard.press(key)
-            self.page.wait_for_timeout(200)
-        chosen = choice.evaluate("list => list.selectedIndex")
+        for pause in (200, 1000, 3000):  # on a busy machine the list opens late
+            choice.focus()
+            for key in ("Space", "ArrowDown" if start else "ArrowUp", "Enter"):
+                self.page.keyboard.press(key)
+                self.page.wait_for_timeout(pause)
+            chosen = choice.evaluate("list => list.selectedIndex")
+            if chosen == start:
+                break
         self.check(chosen == start, cell, f"the keyboard did not bring a list back from {chosen} to {start}")
         if not silent:
             self.check(wait_for(element, lambda now: now == before), cell, "the list's picture did not return")
@@ -381,10 +386,12 @@ class NoUiSlider:
         self.handle.focus()
         key = "ArrowLeft" if float(self.value()) > float(value) else "ArrowRight"
         for _ in range(300):
-            if self.value() == value:
+            before = self.value()
+            if before == value:
                 return
             self.page.keyboard.press(key)
-            self.page.wait_for_timeout(30)
+            if not soon(lambda before=before: self.value() != before):
+                return
 
 
 class RangeInput:
@@ -436,6 +443,14 @@ def fingerprint(element) -> str | None:
     return hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else None
 
 
+def soon(good, seconds: float = PATIENCE) -> bool:
+    """Whether something becomes true before time runs out."""
+    end = time.monotonic() + seconds
+    while not (reached := good()) and time.monotonic() < end:
+        time.sleep(0.03)
+    return reached
+
+
 def wait_for(element, good, seconds: float = PATIENCE) -> bool:
     """Whether good(fingerprint) becomes true, and still is a moment later, before time runs out.
 
@@ -456,17 +471,18 @@ def wait_for(element, good, seconds: float = PATIENCE) -> bool:
 def visit(browser, lab: JupyterLab, notebook: Path, stored=False, pictures=None, seconds=600) -> Visit:
     """Opens a notebook, runs it unless `stored`, uses its controls and returns what was found."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     result = Visit(page, notebook, pictures)
     page.on("pageerror", lambda error: result.problems.append(f"page error: {str(error)[:200]}"))
     try:
         page.goto(lab.add(notebook), wait_until="domcontentloaded")
         session = "window.jupyterapp?.shell?.currentWidget?.sessionContext"
-        page.wait_for_function(session, timeout=120_000)
+        page.wait_for_function(session)
         page.evaluate(READY)
-        page.wait_for_function(f"{session}.kernelDisplayStatus === 'idle'", timeout=120_000)
+        page.wait_for_function(f"{session}.kernelDisplayStatus === 'idle'")
         if stored:
-            page.wait_for_timeout(2000)
+            page.wait_for_timeout(500)
         else:
             result.run_all(seconds)
         result.look_at_cells(stored)

@@ -2,6 +2,8 @@
 
 The working tree as it would be published becomes a bare repository; `google.colab` is a stub; every download
 is sent to a closed port. The smoke profile does: what is proven is that the notebook finds all it needs.
+
+Colab has a CUDA GPU, so the same run also proves the notebook's code on one that is not there (see fake_device.py).
 """
 
 import importlib.util
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from watched_notebooks import report, watch
 
 from tools.build_notebooks import execute, is_setup_cell, kernel_environment
 
@@ -71,23 +74,41 @@ def colab(remote, tmp_path, monkeypatch):
     return folder, environment
 
 
-def run_probe(notebook, folder, environment) -> str:
-    """Runs the notebook with `google.colab` loaded, as on Colab; returns the origin of helpers and torch."""
+def run_probe(notebook, folder, environment, gpu=None) -> str:
+    """Runs the notebook with `google.colab` loaded, as on Colab; returns the origin of helpers and torch.
+
+    gpu: on which GPU that is not there it would run
+    """
     notebook.cells.insert(0, nbformat.v4.new_code_cell("import google.colab"))
     probe = nbformat.v4.new_code_cell("import helpers, torch\nprint(helpers.__file__, torch.__file__, sep='\\n')")
     notebook.cells.append(probe)
+    if gpu is not None:
+        watch(notebook, gpu)
     execute(notebook, folder, environment, timeout=600)
     return probe.outputs[0].text
+
+
+found_on_cuda = {}  # notebook -> what its run found, for the test after next
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_alone(path, colab):
     folder, environment = colab
-    helpers_file, torch_file = run_probe(nbformat.read(path, as_version=4), folder, environment).splitlines()
+    notebook, found_on_cuda[path] = nbformat.read(path, as_version=4), "it does not run to its end"
+    helpers_file, torch_file = run_probe(notebook, folder, environment, gpu="cuda").splitlines()
+    found_on_cuda[path] = report(notebook)
     assert helpers_file.startswith(str(folder)), "the helpers must come from the fetched clone"
     assert torch_file == importlib.util.find_spec("torch").origin, "torch was replaced"
     assert {entry.name for entry in folder.iterdir()} == {"gan-clone"}, "the notebook litters its folder"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_on_cuda(path, request):
+    if path not in found_on_cuda:
+        test_notebook_runs_alone(path, request.getfixturevalue("colab"))
+    assert found_on_cuda[path] == "no findings"
 
 
 def setup_only():

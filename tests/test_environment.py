@@ -3,6 +3,7 @@ apart, and no tracked file names this machine or a package index. No network, no
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from setuptools import find_namespace_packages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +27,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 REQUIREMENTS = [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HELPERS = sorted((ROOT / "helpers").rglob("*.py"))
+OWNERS = packages_distributions()  # importable name -> who brings it; a second each time it is asked
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 CONDA = [entry for entry in ENVIRONMENT["dependencies"] if isinstance(entry, str)]
 PIP = [line for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict) for line in entry["pip"]]
@@ -60,11 +63,10 @@ def undeclared(source: str, extras=()) -> set[str]:
     # IPython comes with every notebook kernel; pillow, pandas and the like do not count as declared.
     declared |= {"ipython", "gan-training-stability"}
     ours = {"helpers", *(path.stem for path in (ROOT / "tests").glob("*.py"))}  # notebook 05 shows a file of tests/
-    distributions = packages_distributions()
     return {
         name
         for name in imported_packages(source) - ours
-        if not {canonicalize_name(owner) for owner in distributions.get(name, [name])} & declared
+        if not {canonicalize_name(owner) for owner in OWNERS.get(name, [name])} & declared
     }
 
 
@@ -87,7 +89,24 @@ def test_requirement_is_a_floor_with_a_reason_and_is_met_here(line):
     requirement = Requirement(line)
     assert [spec.operator for spec in requirement.specifier] == [">="], "a floor and no ceiling"
     assert re.search(rf'^  "{re.escape(line)}",\s+# \S', PYPROJECT, re.MULTILINE), "its floor needs a comment"
-    assert requirement.specifier.contains(version(requirement.name), prereleases=True)
+    if requirement.marker is None or requirement.marker.evaluate():
+        assert requirement.specifier.contains(version(requirement.name), prereleases=True)
+
+
+def test_floors_fit_together():
+    """The oldest release of each, chosen at once, is its floor. `make test-oldest` installs and tries them."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+    command += ["--all-extras", "--resolution", "lowest-direct", "--python-version", "3.11", "pyproject.toml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if re.search(r"(?i)error sending request|failed to fetch", done.stderr) and not os.environ.get("CI"):
+        pytest.skip("no package index could be reached")
+    assert done.returncode == 0, done.stderr
+    chosen = dict(line.split(" ;")[0].split("==") for line in done.stdout.splitlines() if "==" in line)
+    for requirement in map(Requirement, REQUIREMENTS):
+        (floor,) = requirement.specifier
+        oldest = Version(chosen[canonicalize_name(requirement.name)]).release
+        length = len(Version(floor.version).release)
+        assert oldest[:length] == Version(floor.version).release, f"{requirement}, but {oldest} is needed"
 
 
 def test_only_helpers_is_packaged_with_all_its_wings():
@@ -113,9 +132,9 @@ def test_readme_gives_the_commands_that_exist():
     text, makefile = readme(), (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "conda env create -f environment.yml" in text
     assert f"conda activate {ENVIRONMENT['name']}" in text
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     mentioned = set(
-        re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`|^ {4}.*|^make .*", text, re.M)))
+        re.findall(r"\bmake ([a-z-]+)(?=[`\s])", "\n".join(re.findall(r"`[^`]+`|^ {4}.*|^make .*", text, re.M)))
     )
     assert {"run", "test", "lab"} <= mentioned <= targets, f"README names {mentioned - targets}"
     for extras in re.findall(r"pip install -e [\"']?\.\[([a-z,]+)\]", text):

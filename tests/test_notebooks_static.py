@@ -7,14 +7,15 @@ stale, empty or unreadable fail.
 import base64
 import io
 import re
+import statistics
 from pathlib import Path
 
 import nbformat
 import pytest
 from PIL import Image
 
-from tools import stamp_colab
-from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell
+from tools import stamp
+from tools.build_notebooks import SETUP_CELL, WIDGET_VIEW, is_setup_cell, say_when_stored
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -27,6 +28,7 @@ ALLOWED_TAGS = {
     "hide-input",
     "remove-input",
 }
+MEDIAN_LINES, MOST_LINES, MOST_FIGURES = 8, 25, 30
 LARGEST_FILE, LARGEST_PICTURE, LARGEST_IGNORED_SHARE = 3_000_000, 400_000, 0.5
 MACHINE_PATH = re.compile(r"(?<![\w.:/-])/(?:root|home|Users|tmp|content|work)/\w|\b[A-Z]:\\\\\w")
 GENERIC_ALT = re.compile(r"<Figure|<IPython|Figure\(|^(image|figure|plot|picture)?\W*$", re.IGNORECASE)
@@ -166,9 +168,87 @@ def test_most_cells_are_compared_and_the_others_are_followed_by_facts(notebook):
 
 
 def test_code_cells_are_short(notebook):
+    """Solutions stand in Markdown, and the set-up cell is folded: what is left is read."""
     lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook) if not is_setup_cell(cell)}
-    assert max(lengths.values()) <= 50, lengths
-    assert sorted(lengths.values())[len(lengths) // 2] <= 14, "half of the cells should have at most 14 lines"
+    assert statistics.median(lengths.values()) <= MEDIAN_LINES, sorted(lengths.values())
+    assert max(lengths.values()) <= MOST_LINES, {name: n for name, n in lengths.items() if n > MOST_LINES}
+
+
+def test_there_are_not_too_many_figures(notebook):
+    assert sum(len(pictures(cell)) for cell in code_cells(notebook)) <= MOST_FIGURES
+
+
+def test_a_reading_follows_every_figure(notebook):
+    """Within two cells stands Markdown that opens no new section and has two sentences: what to see, what follows."""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and pictures(cell):
+            following = notebook.cells[index + 1 : index + 3]
+            assert any(is_reading(each) for each in following), f"{cell.id}: its figure is not read"
+
+
+def is_reading(cell) -> bool:
+    text = re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)
+    text = re.split(r"^#+ ", text, maxsplit=1, flags=re.MULTILINE)[0]  # what comes before a new section
+    return cell.cell_type == "markdown" and len(re.findall(r"[.!?:](?=\s|\*|$)", text)) >= 2
+
+
+def test_the_answer_comes_first(path, notebook):
+    """A box of four lines below the title: question, answer in one sentence, the one figure, one caveat.
+
+    > **Question:** Why does a GAN collapse?
+    >
+    > **Answer:** Because ...
+    >
+    > **Figure:** [A chase on the ring](#2-·-A-chase-on-the-ring): ...
+    >
+    > **Caveat:** ...
+    """
+    if path.stem.startswith("00"):
+        return  # the start page opens with the laboratory
+    opening = notebook.cells[0].source
+    box = re.findall(r"^> \*\*(\w+):\*\* (.+)$", opening, re.MULTILINE)
+    assert [name for name, _ in box] == ["Question", "Answer", "Figure", "Caveat"], "the box below the title"
+    lines = dict(box)
+    assert lines["Question"].endswith("?")
+    assert len(re.findall(r"[.!?](?=\s|$)", lines["Answer"])) == 1 and lines["Answer"].endswith("."), "one sentence"
+    assert opening.index("> **Question") < opening.lower().index("you will be able to")
+    (target,) = re.findall(r"\]\(#([^)]+)\)", lines["Figure"])
+    section = cells_of_section(notebook, target)
+    assert any(pictures(cell) for cell in section if cell.cell_type == "code"), f"no figure in section {target!r}"
+
+
+def cells_of_section(notebook, target: str) -> list:
+    """The cells below the heading that JupyterLab gives the anchor ``target``, until the next heading of any level."""
+    heading = re.compile(r"^#+ (.*)$", re.MULTILINE)
+    names = [
+        [name.strip().replace(" ", "-") for name in heading.findall(cell.source) if cell.cell_type == "markdown"]
+        for cell in notebook.cells
+    ]
+    start = next((index for index, each in enumerate(names) if each[-1:] == [target]), None)
+    assert start is not None, f"no heading has the anchor {target!r} and stands last in its cell: {sum(names, [])}"
+    end = next((index for index in range(start + 1, len(names)) if names[index]), len(names))
+    return notebook.cells[start + 1 : end]
+
+
+def test_anchors_lead_to_headings(notebook):
+    names = [name.strip().replace(" ", "-") for name in re.findall(r"^#+ (.*)$", markdown(notebook), re.MULTILINE)]
+    for target in re.findall(r"\]\(#([^)]+)\)", markdown(notebook)):
+        assert target in names, f"no heading has the anchor {target!r}: {names}"
+
+
+def test_only_plumbing_is_folded(notebook):
+    """The set-up cell, and cells that draw; each has a title for Colab, and no assertion, for these are to be read."""
+    for cell in code_cells(notebook):
+        hidden = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+        assert hidden == (cell.metadata.get("cellView") == "form"), f"{cell.id}: run tools/build_notebooks.py"
+        if is_setup_cell(cell):
+            assert hidden, "the set-up cell is folded"
+        elif hidden:
+            assert cell.source.startswith("# @title "), f"{cell.id}: a folded cell starts with '# @title What it draws'"
+            assert pictures(cell), f"{cell.id}: only cells that draw are folded"
+            assert not re.search(r"^\s*assert\b", cell.source, re.MULTILINE), f"{cell.id}: a folded assertion"
+        else:
+            assert "@title" not in cell.source, f"{cell.id}: titles are for folded cells"
 
 
 def test_setup_cell_is_the_shared_one_and_comes_first(notebook):
@@ -177,8 +257,27 @@ def test_setup_cell_is_the_shared_one_and_comes_first(notebook):
     assert output_text(first).strip() == "Set-up done."
 
 
+def test_the_line_on_stored_outputs_stands_below_the_title(notebook):
+    lines = re.findall(r"^\*Outputs stored .*$", markdown(notebook), re.MULTILINE)
+    assert len(lines) <= 1
+    if lines:
+        pattern = r"^# .*\n\n\*Outputs stored \d{4}-\d\d-\d\d with torch [\w.+]+\.\*$"
+        assert re.search(pattern, markdown(notebook), re.MULTILINE), "written by `make notebooks`"
+
+
+def test_storing_again_replaces_the_line_on_stored_outputs():
+    text = "[badge](x)\n\n# Title\n\nText. *Outputs stored by hand* stay."
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    say_when_stored(notebook)
+    once = notebook.cells[0].source
+    notebook.cells[0].source = re.sub(r"stored \d{4}", "stored 1999", once)
+    say_when_stored(notebook)
+    assert notebook.cells[0].source == once
+    assert re.sub(r"\*Outputs stored [\d-]+ with torch \S+\.\*\n\n", "", once) == text
+
+
 def test_colab_badge_opens_this_notebook(path, notebook):
-    repository, branch = stamp_colab.current_stamp()
+    repository, branch = stamp.current_stamp()
     address = f"https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/{path.name}"
     assert f"]({address})" in notebook.cells[0].source, f"the first cell needs a badge that leads to {address}"
 
@@ -208,7 +307,7 @@ def test_opening_and_closing_sections(notebook):
 def test_stamping_changes_badges_and_clone_address_everywhere():
     badge = "[c](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/01.ipynb)"
     in_json = SETUP_CELL.replace('"', '\\"')
-    stamped = stamp_colab.stamp(f"{badge}\n{SETUP_CELL}\n{in_json}", "someone/a.copy", "course-2027")
+    stamped = stamp.stamp(f"{badge}\n{SETUP_CELL}\n{in_json}", "someone/a.copy", "course-2027")
     assert "OWNER" not in stamped and "main" not in stamped.replace("__main__", "")
     assert stamped.count("https://github.com/someone/a.copy.git") == 2
     assert "github/someone/a.copy/blob/course-2027/notebooks/01.ipynb" in stamped
@@ -216,7 +315,7 @@ def test_stamping_changes_badges_and_clone_address_everywhere():
 
 
 def test_every_file_carries_the_same_stamp():
-    repository, branch = stamp_colab.current_stamp()
-    for path in filter(Path.is_file, stamp_colab.stamped_files()):
+    repository, branch = stamp.current_stamp()
+    for path in filter(Path.is_file, stamp.stamped_files()):
         text = path.read_text(encoding="utf-8")
-        assert stamp_colab.stamp(text, repository, branch) == text, f"{path.name}: run tools/stamp_colab.py"
+        assert stamp.stamp(text, repository, branch) == text, f"{path.name}: run tools/stamp.py"

@@ -5,23 +5,34 @@
 Before execution the set-up cell of every notebook is replaced by tools/setup_cell.py, so that all carry the
 same one. Afterwards whatever would differ between two builds, or break for a reader without a kernel, leaves
 the file: widget views (their picture stays), progress bars (their final text stays), machine paths, Python's
-exact version. A file is replaced only when all went well.
+exact version. A cell with jupyter.source_hidden in its metadata, and the set-up cell, is folded in JupyterLab
+and on Colab. Below the title it says when the outputs were stored and with which torch. A file is replaced only
+when all went well.
 """
 
 import argparse
 import os
 import re
+import sys
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
-SETUP_MARK = "# Set-up:"
+sys.path.insert(0, str(ROOT))
+
+from helpers import files  # noqa: E402
+
+SETUP_MARK = "# @title Set-up:"
 SETUP_CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").rstrip("\n")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+TITLE = re.compile(r"^# .*$", re.MULTILINE)
+STORED_LINE = re.compile(r"\n\n\*Outputs stored .*\*$", re.MULTILINE)
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {
@@ -56,8 +67,10 @@ def execute(notebook, folder: Path, environment: dict[str, str], timeout: int = 
     client = NotebookClient(
         notebook,
         timeout=timeout,
+        startup_timeout=600,  # on a busy machine a kernel may take longer than the usual minute
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
+        shutdown_kernel="immediate",  # tidying up after torch takes a kernel three seconds
         record_timing=False,
     )
     client.execute(env={**os.environ, **environment})
@@ -65,13 +78,12 @@ def execute(notebook, folder: Path, environment: dict[str, str], timeout: int = 
 
 def write_atomically(notebook, path: Path) -> None:
     nbformat.validate(notebook)
-    temporary = path.with_name(path.name + ".tmp")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, path)
+    files.write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 def is_setup_cell(cell) -> bool:
-    return cell.cell_type == "code" and cell.source.startswith(SETUP_MARK)
+    """Also as it was named before cells could be folded."""
+    return cell.cell_type == "code" and cell.source.startswith((SETUP_MARK, "# Set-up:"))
 
 
 def progress_text(model_id: str, widgets: dict) -> str | None:
@@ -99,6 +111,10 @@ def normalise(notebook) -> None:
     notebook.nbformat_minor = 5
     for cell in notebook.cells:
         kept = {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter") and value}
+        if is_setup_cell(cell):
+            kept["jupyter"] = {"source_hidden": True}
+        if kept.get("jupyter", {}).get("source_hidden"):
+            kept["cellView"] = "form"  # Colab's way to fold; it shows the title in the cell's first line
         cell.metadata = nbformat.from_dict(kept)
         for output in cell.get("outputs", []):
             normalise_output(output, widgets, cell.id)
@@ -119,12 +135,20 @@ def normalise_output(output, widgets: dict, cell_id: str) -> None:
         raise SystemExit(f"cell {cell_id}: this widget stores no picture, so a reader without a kernel sees nothing")
 
 
+def say_when_stored(notebook) -> None:
+    """One line below the title, in the place of a former one: today's date and torch's version."""
+    line = f"*Outputs stored {date.today()} with torch {version('torch')}.*"
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "markdown" and TITLE.search(cell.source))
+    cell.source = TITLE.sub(rf"\g<0>\n\n{line}", STORED_LINE.sub("", cell.source), count=1)
+
+
 def build(path: Path, profile: str, run: bool) -> None:
     notebook = nbformat.read(path, as_version=4)
     for cell in filter(is_setup_cell, notebook.cells):
         cell.source = SETUP_CELL
     if run:
         execute(notebook, path.parent, kernel_environment(profile))
+        say_when_stored(notebook)
     normalise(notebook)
     write_atomically(notebook, path)
 

@@ -4,6 +4,7 @@ the notebooks, and says where everything lies. All of it is written below result
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -102,7 +103,8 @@ def run_notebooks(paths: list[Path]) -> list[Path]:
         return []
     print(f"\nRunning {len(paths)} notebooks in the quick profile, {AT_ONCE} at a time:", flush=True)
     failed = []
-    with ProcessPoolExecutor(AT_ONCE) as pool:
+    # New processes and no forks: training may have started CUDA here, which a fork cannot use.
+    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
         for path, (seconds, problem) in zip(paths, pool.map(run_notebook, paths), strict=True):
             print(f"  {path.name}: {seconds:.0f} s" + (f", FAILED: {problem}" if problem else ""), flush=True)
             if problem:

@@ -1,4 +1,4 @@
-# Set-up: use the clone around this notebook, else (on Colab) fetch one. Nothing is installed or replaced.
+# @title Set-up: use the clone around this notebook, else (on Colab) fetch one. Nothing is installed or replaced.
 import importlib.util
 import os
 import subprocess

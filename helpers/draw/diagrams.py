@@ -1,4 +1,5 @@
-"""Drawings that are not curves: systems as boxes and arrows, Algorithm 1 as a decision, intervals, shares, verdicts.
+"""Drawings that are not curves: systems as boxes and arrows, Algorithm 1 as a decision, a matrix as circle and ellipse,
+intervals, shares, verdicts.
 
 Like ``figures`` it returns matplotlib Figures, reads no file and trains nothing. Solid arrows carry data, dashed ones
 carry a loss back to the network it updates.
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from helpers.draw.figures import BLACK, COLOURS, line_style, new_figure
-from helpers.evidence.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED
+from helpers.evidence.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, UNSETTLED
 
 MARKS = "osD^vP*Xhd<>"
 PALE = {"data": "#FFF3D6", "generator": "#DCEBF7", "discriminator": "#F9DFCF", "loss": "#FFFFFF"}
@@ -94,6 +95,36 @@ def algorithm1(title: str) -> Figure:
     return fig
 
 
+def circle_to_ellipse(weight, vectors, title: str) -> Figure:
+    """What a matrix W (2, 2) does to the unit circle, and to unit vectors on it: the longest one on the right is sigma(W).
+
+    vectors: (n, 2), the last one is drawn bold and its stretch |Wv| is written beside it
+    """
+    weight, vectors = np.asarray(weight, dtype=float), np.asarray(vectors, dtype=float)
+    angles = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angles), np.sin(angles)])
+    left, stretches, right = np.linalg.svd(weight)
+    fig, axes = new_figure(2, width=8.5, height=4)
+    reach = 1.15 * max(1, stretches[0])
+    for ax, shape, arrows, axis, name in (
+        (axes[0], circle, vectors, right[0], "$v$, of length 1"),
+        (axes[1], weight @ circle, vectors @ weight.T, stretches[0] * left[:, 0], "$Wv$"),
+    ):
+        ax.plot(*shape, color="0.5", linewidth=1.2)
+        ax.plot(*np.stack([-axis, axis]).T, **line_style(2) | {"linewidth": 1.2}, label="stretched most")
+        for place, (x, y) in enumerate(arrows):
+            last = place == len(arrows) - 1
+            style = {"color": COLOURS[1], "width": 0.012 if last else 0.006, "alpha": 1 if last else 0.35}
+            ax.quiver(0, 0, x, y, angles="xy", scale_units="xy", scale=1, label=name if last else None, **style)
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="first coordinate")
+        ax.legend(loc="lower right", fontsize=8)
+    axes[0].set(title="before: the unit circle", ylabel="second coordinate")
+    length = np.linalg.norm(weight @ vectors[-1])
+    axes[1].set_title(f"after: |Wv| = {length:.3f}, at most {stretches[0]:.3f}")
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return fig
+
+
 def intervals(groups: dict, measure: str, ax=None, title: str | None = None, floor: float | None = None) -> Figure:
     """Means with their 95 % intervals and a thin mark for every seed, one row each; a hollow mark is a single seed.
 
@@ -117,6 +148,29 @@ def intervals(groups: dict, measure: str, ax=None, title: str | None = None, flo
     ax.set(title=title, xlabel=measure, xlim=limits, yticks=range(len(groups)), yticklabels=list(groups))
     ax.locator_params(axis="x", nbins=4)
     ax.set_ylim(len(groups) - 0.5, -0.5)
+    return fig
+
+
+def dumbbells(rows: dict[str, tuple], names: tuple[str, str], title: str, xlabel: str, floor: float | None = None):
+    """Two numbers of every seed, joined: a filled mark for the first, a hollow one for the second, on a log axis.
+
+    rows: name -> (first values, second values), one of each per seed; floor: what real images score, a dashed line
+    """
+    fig, ax = new_figure(width=8, height=1.3 + 0.5 * len(rows))
+    for index, (first, second) in enumerate(rows.values()):
+        colour = COLOURS[index % len(COLOURS)]
+        for place, (one, other) in enumerate(zip(first, second, strict=True)):
+            y = index + 0.16 * (place - (len(first) - 1) / 2)
+            ax.plot([one, other], [y, y], color=colour, linewidth=1, zorder=1)
+            ax.plot(one, y, "o", color=colour, markersize=6)
+            ax.plot(other, y, "o", color=colour, markerfacecolor="white", markersize=6)
+    for face, name in zip((BLACK, "white"), names, strict=True):
+        ax.plot([], [], "o", color=BLACK, markerfacecolor=face, label=name)
+    if floor is not None:
+        ax.axvline(floor, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7, label=f"real: {floor:.2g}")
+    ax.set(title=title, xlabel=xlabel, xscale="log", yticks=range(len(rows)), yticklabels=list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     return fig
 
 
@@ -145,7 +199,7 @@ def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) ->
 
     rows: claim -> method -> verdict, a word of ``helpers.evidence.claims``; methods: the columns
     """
-    shades = {HOLDS: "#cfe8d8", FAILS: "#f3cfb3", DEPENDS: "#f7ecc0"}
+    shades = {HOLDS: "#cfe8d8", FAILS: "#f3cfb3", DEPENDS: "#f7ecc0", UNSETTLED: "#dcdcec"}
     fig, ax = new_figure(width=11, height=0.8 + 0.42 * len(rows))
     for y, each in enumerate(rows.values()):
         for x, method in enumerate(methods):
@@ -157,6 +211,43 @@ def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) ->
     ax.set_yticks([y + 0.5 for y in range(len(rows))], list(rows))
     ax.tick_params(length=0)
     ax.grid(False)
+    return fig
+
+
+def specification_curve(outcomes, choices: dict[str, tuple[str, str, str]], title: str) -> Figure:
+    """A specification curve: the ratio of FIDs sorted, the gap's reduction below it, and each specification's choices.
+
+    outcomes: in the order to be drawn, objects with name, fid_ratio, reduction, reduction_halved and high
+    (``evidence.specifications.Outcome``); choices: name -> (words, low level, high level)
+    A filled square is a choice's high level; the specification named "centre" has a ring around its mark.
+    """
+    fig, (top, middle, bottom) = new_figure(1, 3, width=10, height=7.4, sharex=True, height_ratios=(2, 2, 1.7))
+    places = np.arange(len(outcomes))
+    centre = [place for place, outcome in enumerate(outcomes) if outcome.name == "centre"]
+    for ax, label, name, style, mark in (
+        (top, "PSG-GAN / SNGAN", "fid_ratio", 0, "o"),
+        (middle, "with L_D as it is", "reduction", 0, "o"),
+        (middle, "with L_D/2", "reduction_halved", 1, "^"),
+    ):
+        values = np.array([getattr(outcome, name) for outcome in outcomes])
+        ax.plot(places, values, mark, label=label, color=COLOURS[style], markersize=7)
+        ax.plot(centre, values[centre], "o", markersize=14, markerfacecolor="none", markeredgecolor=BLACK)
+    top.axhline(1, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)))
+    top.set(title=title, ylabel="FID, PSG-GAN / SNGAN\n(log; below 1: better)", yscale="log")
+    middle.axhspan(0.2, 0.6, color="0.85", zorder=0, label="about 40 %: 20 % to 60 %")
+    middle.set(ylabel="reduction of the gap\n(1: no gap)")
+    middle.set_yscale("symlog", linthresh=1)
+    middle.legend(fontsize=8, ncols=3)
+    for row, name in enumerate(choices):
+        for place, outcome in enumerate(outcomes):
+            if outcome.name != "centre":
+                face = BLACK if outcome.high[name] else "white"
+                bottom.plot(place, row, "s", color=BLACK, markerfacecolor=face, markersize=8)
+    labels = [f"{words}: {low} □, {high} ■" for words, low, high in choices.values()]
+    bottom.set_yticks(range(len(choices)), labels, fontsize=8)
+    bottom.set(ylim=(len(choices) - 0.5, -0.5), xlabel="specification (ringed: ours)", xlim=(-0.6, len(outcomes) - 0.4))
+    bottom.set_xticks(places, [outcome.name for outcome in outcomes], rotation=45)
+    bottom.grid(False)
     return fig
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.gan.history import History
-from helpers.measure.stability import across_seeds, equilibrium
+from helpers.measure.stability import equilibrium
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
@@ -61,12 +61,17 @@ def line_style(index: int) -> dict:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
 
 
-def to_png(fig: Figure, dpi: int = 100) -> bytes:
-    """The figure as PNG, without a date or version, so that the same figure gives the same bytes."""
+def to_png(fig: Figure, dpi: int = 100, quick: bool = False) -> bytes:
+    """The figure as PNG, without a date or version, so that the same figure gives the same bytes.
+
+    quick: choose the colours in a quarter of the time, as for a picture that is soon replaced; rare ones may suffer
+    """
     drawn, small = BytesIO(), BytesIO()
     fig.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
     # 256 colours are what a figure needs (digits have no more, curves hardly lose), and less than half of the bytes.
-    palette = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    # Maximum coverage keeps a colour of few pixels, such as one end of a colour bar, and k-means keeps greys grey.
+    method, rounds = (Image.Quantize.MEDIANCUT, 0) if quick else (Image.Quantize.MAXCOVERAGE, 1)
+    palette = Image.open(drawn).convert("RGB").quantize(256, method, rounds, dither=Image.Dither.NONE)
     palette.save(small, format="png", optimize=True)
     return small.getvalue()
 
@@ -82,11 +87,11 @@ def show(fig: Figure, alt: str, dpi: int = 100) -> None:
 # ---- curves --------------------------------------------------------------------------------------------------------
 
 
-def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
-    """Draw one quantity over the epochs; with several seeds: each faint, the mean bold, its 95 % interval shaded.
+def draw_curve(ax, curves, label: str, index: int = 0, epochs=None, seeds=None) -> None:
+    """Draw one quantity over the epochs; with several seeds: each faint, the mean bold, the outlier named.
 
-    The axis spans the curves; of a wide interval, as three seeds may give, it shows what fits.
-    curves: one array per seed, values per epoch
+    An interval of so few seeds would be wider than the figure. curves: one array per seed, values per epoch; seeds:
+    their numbers, by default from 0
     """
     style = line_style(index)
     length = min(len(curve) for curve in curves)
@@ -94,14 +99,26 @@ def draw_curve(ax, curves, label: str, index: int = 0, epochs=None) -> None:
     epochs = np.arange(1, length + 1) if epochs is None else epochs
     mean = stacked.mean(0)
     if len(stacked) > 1:
-        ax.plot(epochs, stacked.T, color=style["color"], alpha=0.25, linewidth=0.8)
-        _, low, high = np.transpose([across_seeds(column) for column in stacked.T])
-        drawn = ax.dataLim.frozen()
-        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.12, linewidth=0)
-        ax.dataLim.set(drawn)
+        ax.plot(epochs, stacked.T, color=style["color"], alpha=0.4, linewidth=0.8)
+        if (odd := outlier(stacked[:, -1], np.ptp(stacked))) is not None:
+            name = f"seed {odd if seeds is None else seeds[odd]}"
+            ax.annotate(name, (epochs[-1], stacked[odd, -1]), xytext=(3, 0), textcoords="offset points",
+                        fontsize=8, color=style["color"], va="center", annotation_clip=False)  # fmt: skip
     ax.xaxis.get_major_locator().set_params(integer=True)  # there is no epoch 1.25
     marker = "o" if length <= 12 else None
     ax.plot(epochs, mean, **style, marker=marker, markersize=4, label=label)
+
+
+def outlier(values, scale: float) -> int | None:
+    """Which of at least three values lies far from the others: further from their mean than three times their range,
+    and far enough to be seen on an axis that spans ``scale``."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 3:
+        return None
+    rest = [np.delete(values, index) for index in range(len(values))]
+    away = [abs(value - others.mean()) for value, others in zip(values, rest, strict=True)]
+    furthest = int(np.argmax(away))
+    return furthest if away[furthest] > max(3 * np.ptp(rest[furthest]), 0.1 * scale) else None
 
 
 def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = False) -> None:
@@ -115,6 +132,10 @@ def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = Fa
                 textcoords="offset points", ha="right", va="top" if below else "bottom", fontsize=8)  # fmt: skip
 
 
+def _seeds(runs) -> list[int]:
+    return [run.settings.get("seed", place) for place, run in enumerate(runs)]
+
+
 def _as_runs(histories) -> list[History]:
     return [histories] if isinstance(histories, History) else list(histories)
 
@@ -126,11 +147,11 @@ def loss_curves(histories, title: str, ax=None) -> Figure:
     """
     runs = _as_runs(histories)
     fig, ax = new_figure() if ax is None else (ax.figure, ax)
-    draw_curve(ax, [run["d_loss"] for run in runs], "discriminator", 0)
+    draw_curve(ax, [run["d_loss"] for run in runs], "discriminator", 0, seeds=_seeds(runs))
     count = runs[0].generators
     for k in range(1, count + 1):
         name = "generator" if count == 1 else f"generator {k}"
-        draw_curve(ax, [run[f"g{k}_loss"] for run in runs], name, k)
+        draw_curve(ax, [run[f"g{k}_loss"] for run in runs], name, k, seeds=_seeds(runs))
     target = equilibrium(runs[0])
     levels = sorted((target[key], name) for key, name in (("d_loss", "D"), ("g_loss", "G")) if key in target)
     for index, (value, name) in enumerate(levels):  # two can lie so close that their names need both sides
@@ -152,7 +173,7 @@ def accuracy_curves(histories, title: str, ax=None) -> Figure:
     }
     for index, (column, name) in enumerate(names.items()):
         if column in runs[0].columns:
-            draw_curve(ax, [run[column] for run in runs], name, index)
+            draw_curve(ax, [run[column] for run in runs], name, index, seeds=_seeds(runs))
     level = equilibrium(runs[0])["pick_accuracy"]
     mark_level(ax, level, f"equilibrium of the pick: {level:.3g}")
     ax.set(title=title, xlabel="epoch", ylabel="share of the batch", ylim=(0, 1.02))
@@ -168,8 +189,9 @@ def compare_curves(groups: dict, column, title: str, ylabel: str, ax=None, level
     """
     fig, ax = new_figure() if ax is None else (ax.figure, ax)
     for index, (name, histories) in enumerate(groups.items()):
-        curves = [run[column] if isinstance(column, str) else column(run) for run in _as_runs(histories)]
-        draw_curve(ax, curves, name, index)
+        runs = _as_runs(histories)
+        curves = [run[column] if isinstance(column, str) else column(run) for run in runs]
+        draw_curve(ax, curves, name, index, seeds=_seeds(runs))
     for name, value in (levels or {}).items():
         mark_level(ax, value, name)
     ax.set(title=title, xlabel="epoch", ylabel=ylabel)
@@ -187,7 +209,7 @@ def quality_curves(groups: dict, key: str, title: str, ylabel: str, ax=None, lev
     for index, (name, found) in enumerate(groups.items()):
         if epochs := sorted(set.intersection(*(set(run.quality) for run in found))):
             curves = [[run.quality[epoch]["mixture"][key] for epoch in epochs] for run in found]
-            draw_curve(ax, curves, name, index, epochs)
+            draw_curve(ax, curves, name, index, epochs, _seeds([run.history for run in found]))
             ticks.update(epochs)
     for name, value in (levels or {}).items():
         mark_level(ax, value, name)
@@ -206,9 +228,14 @@ def quality_curves(groups: dict, key: str, title: str, ylabel: str, ax=None, lev
 # ---- images --------------------------------------------------------------------------------------------------------
 
 
+def as_array(values) -> np.ndarray:
+    """Numbers as a numpy array; a tensor may lie on a GPU."""
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
 def tile(images, columns: int = 8, gap: int = 1) -> np.ndarray:
     """(n, C, H, W) images, uint8 or float in [-1, 1], side by side: (height, width) or (height, width, 3), 0 to 255."""
-    images = np.asarray(images)
+    images = as_array(images)
     if images.dtype != np.uint8:
         images = ((images + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     n, channels, height, width = images.shape
@@ -256,7 +283,7 @@ def points_over_epochs(history: History, real, title: str, generator: int = 0) -
 
 def scatter_points(ax, real, fake, title: str) -> None:
     """Real points (N, 2) as grey dots, generated ones as marks: (N, 2), or (K, N, 2) with a mark per generator."""
-    real, fake = np.asarray(real), np.asarray(fake)
+    real, fake = as_array(real), as_array(fake)
     ax.scatter(*real[:1000].T, s=4, color="0.6", label="real")
     several = fake if fake.ndim == 3 and len(fake) > 1 else fake.reshape(1, -1, 2)
     for k, points in enumerate(several):

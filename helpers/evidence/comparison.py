@@ -62,6 +62,12 @@ def read_all(systems=MAIN, dataset: str = "mnist", runs=records.RUNS) -> dict[st
     return {system: each for system, each in found.items() if each}
 
 
+def read_others(datasets=("ring", "grid", "stacked_mnist", "mnist_1000"), systems=MAIN, runs=records.RUNS):
+    """Data set -> the table of its runs after their common epoch, for claims that other data can speak to."""
+    found = {dataset: read_all(systems, dataset, runs) for dataset in datasets}
+    return {dataset: tabulate(each, common_epochs(each, systems), dataset) for dataset, each in found.items() if each}
+
+
 def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: int = LEAST_SEEDS) -> int:
     """The most epochs that ``seeds`` runs of each of these systems have (or all its runs, where it has fewer).
 
@@ -80,6 +86,12 @@ def first_epochs(history: History, epochs: int) -> History:
     """The history as it stood after so many epochs."""
     events = [event for event in history.events if event["epoch"] <= epochs]
     return History(history.settings, history.rows[:epochs], history.grids, history.status, events)
+
+
+def with_grids(history: History, epochs) -> History:
+    """The history with the samples of these epochs only, as for a narrower contact sheet."""
+    grids = {epoch: history.grids[epoch] for epoch in epochs}
+    return History(history.settings, history.rows, grids, history.status, history.events)
 
 
 def diverged(run: records.Record, epochs: int) -> bool:
@@ -275,6 +287,9 @@ def multiplications(system: str, batch_size: int = 100) -> float:
     k, d = len(generators), count_parameters(discriminator)  # a generator that takes part twice works twice
     d_step = (3 * d - discriminator.layers[0].weight.numel()) * (1 + k)
     g_step = sum(3 * count_parameters(g) - g.layers[0].weight.numel() for g in generators) + 2 * d * k
+    if hasattr(discriminator, "source_head"):  # the fakes go through D once more, to be told apart
+        d_step += (3 * d - discriminator.layers[0].weight.numel()) * k
+        g_step += 2 * d * k
     return batch_size * (d_step + g_step)
 
 

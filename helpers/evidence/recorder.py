@@ -9,7 +9,9 @@ import platform
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -19,17 +21,21 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from helpers.data.catalogue import CATALOGUE, load_dataset
+from helpers.device import full_float32, pick_device
 from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, run_folder, seal
 from helpers.files import PROJECT, write_atomically
 from helpers.gan.history import History
+from helpers.gan.multiverse import SPECIFICATIONS
 from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure.judge import Judge, find_ruler
 
 COMMAND = "python -m helpers.evidence.recorder"
 CHECKPOINT = "checkpoint.pt"  # in a run's folder while it is under way
+MULTIVERSE_EPOCHS = (20, 50, 100)  # after which its runs are judged; three are enough for a hundred
 
 
+@full_float32()
 def record_run(
     system: str,
     dataset: str,
@@ -42,24 +48,28 @@ def record_run(
     progress: bool = True,
     limit: int | None = None,
     weights: bool = True,
+    specification: str | None = None,
     pause: Callable[[], bool] = lambda: False,
     stand_ins: bool = True,
     **settings,
 ) -> Path:
     """Train one run and write its record, or return at once where a complete one of that length lies already.
 
+    With a ``specification`` of ``helpers.gan.multiverse`` it lies under ``runs/multiverse/<specification>``.
     Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
     Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
+    Products are computed in full float32, on a GPU too.
     ``pause`` is asked after each epoch: True writes a checkpoint and returns without a record.
     Without ``stand_ins`` a RecordError tells where only small digits stand in for the data set.
     """
-    folder = run_folder(runs, dataset, system, seed)
+    device = str(pick_device(device))
+    folder = run_folder(runs, dataset, system, seed, specification)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=0):
             if is_complete(folder, epochs):
                 return folder
-            kept = weights and seed == 0
+            kept = weights and seed == 0 and specification is None
             return _train(
                 folder,
                 system,
@@ -72,6 +82,7 @@ def record_run(
                 progress,
                 limit,
                 kept,
+                specification,
                 pause,
                 stand_ins,
                 settings,
@@ -85,21 +96,37 @@ def record_run(
 
 
 def _train(
-    folder, system, dataset, seed, epochs, device, command, every, progress, limit, weights, pause, stand_ins, settings
+    folder,
+    system,
+    dataset,
+    seed,
+    epochs,
+    device,
+    command,
+    every,
+    progress,
+    limit,
+    weights,
+    specification,
+    pause,
+    stand_ins,
+    settings,
 ) -> Path:
     started, images = time.time(), load_dataset(dataset, device, limit)
-    row = CATALOGUE[dataset]
-    grid_epochs = tuple(sorted({epoch for epoch in row.kept_epochs if epoch < epochs} | {epochs}))
+    row, chosen = CATALOGUE[dataset], SPECIFICATIONS[specification] if specification else None
+    candidates = row.kept_epochs if chosen is None else MULTIVERSE_EPOCHS
+    grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
     options = {"grid_size": row.grid_size} | settings
-    trainer = make_trainer(system, images, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
-    judge = Judge(dataset, images)
+    judge = Judge(dataset, images, device)
     if judge.ruler is None and not stand_ins:
         raise RecordError(f"{dataset} is not the real thing here: {images.notice}")
+    trainer = make_trainer(system, images, chosen, device, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
     checkpoint, quality, spent, environments = folder / CHECKPOINT, {}, 0.0, [describe_environment(device)]
     if state := load_checkpoint(checkpoint):
         trainer.load_state_dict(state["trainer"])
         quality, spent = state["quality"], state["seconds"]
-        environments = [each for each in state.get("environments", []) if each != environments[0]] + environments
+        earlier = state.get("environments", [{"revision": "unknown"}])  # older recorders did not note where they were
+        environments = [each for each in earlier if each != environments[0]] + environments
     saved, is_paused = time.monotonic(), False
 
     def after_epoch(trainer):
@@ -112,8 +139,13 @@ def _train(
         is_paused = pause()
         if is_paused or time.monotonic() - saved > every:
             progress_made = {"quality": quality, "seconds": spent + time.time() - started, "environments": environments}
-            save_checkpoint(checkpoint, {"trainer": trainer.state_dict()} | progress_made)
             saved = time.monotonic()
+            try:
+                save_checkpoint(checkpoint, {"trainer": trainer.state_dict()} | progress_made)
+            except CheckpointError as error:  # training goes on, and the next one may succeed
+                if is_paused:
+                    raise
+                warnings.warn(f"epoch {done} is in no checkpoint: {error}", stacklevel=2)
         if is_paused:
             trainer.history.status = "interrupted"
 
@@ -129,6 +161,8 @@ def _train(
         "images": len(images.images),
         "notice": images.notice,
     }
+    if chosen:
+        provenance["specification"] = chosen.describe()
     if environments:  # a run that moved cannot be repeated bit by bit, and says so
         provenance["earlier"] = environments
     _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
@@ -140,13 +174,17 @@ def write_run(folder: Path, files: dict[str, bytes]) -> None:
     (folder / "record.json").unlink(missing_ok=True)
     for name in sorted(files, key=lambda name: name == "record.json"):
         write_atomically(folder / name, files[name])
-    for leftover in folder.glob(f"{CHECKPOINT}*"):
-        leftover.unlink()
+    for file in folder.glob(f"{CHECKPOINT}*"):
+        with suppress(PermissionError):  # Windows keeps a file that somebody reads; the record is whole without
+            file.unlink()
 
 
 def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: dict, weights: bool) -> None:
     buffer = BytesIO()
-    np.savez_compressed(buffer, **{str(epoch): grid for epoch, grid in _kept_grids(trainer.history).items()})
+    np.savez_compressed(
+        buffer,
+        **{str(epoch): grid for epoch, grid in _kept_grids(trainer.history, "specification" not in provenance).items()},
+    )
     contents = {"grids.npz": buffer.getvalue()}
     if weights:
         # Half precision is enough to draw from a generator, and keeps the repository small.
@@ -167,10 +205,12 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
     write_run(folder, contents | {"record.json": seal(body)})
 
 
+@full_float32()
 def record_floor(dataset: str, runs: Path = RUNS, device: str = "cpu", seed: int = 0) -> Path:
     """Measure real training images as if a generator had drawn them, and write that beside the data set's runs."""
+    device = str(pick_device(device))
     images = load_dataset(dataset, device)
-    ruler = find_ruler(dataset, images)
+    ruler = find_ruler(dataset, images, device)
     if ruler is None:
         raise RecordError(f"{dataset} is not the real thing here: {images.notice}")
     order = torch.randperm(len(images.images), generator=torch.Generator().manual_seed(seed))
@@ -186,19 +226,22 @@ def record_floor(dataset: str, runs: Path = RUNS, device: str = "cpu", seed: int
     return path
 
 
-def _kept_grids(history: History) -> dict[int, np.ndarray]:
+def _kept_grids(history: History, all_epochs: bool = True) -> dict[int, np.ndarray]:
     """The samples worth their space: of seed 0 every kept epoch, of other seeds the last; of colour images only 16."""
     grids = history.grids
-    if history.settings["seed"] != 0:
+    if history.settings["seed"] != 0 or not all_epochs:
         grids = {epoch: grid for epoch, grid in grids.items() if epoch == max(grids)}
     return {epoch: grid[:, :16] if grid.shape[2] == 3 else grid for epoch, grid in grids.items()}
 
 
 def describe_environment(device: str) -> dict:
     """What a number can depend on besides settings and seed."""
-    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else platform.machine()
+    on_cuda = torch.device(device).type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_cuda else platform.machine()
+    rounded = torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
     return {
         "device": f"{device} ({name})",
+        "tf32": on_cuda and rounded,
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),  # a subclass of str, which a checkpoint does not take
         "numpy": np.__version__,
@@ -234,10 +277,20 @@ def _rounded(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]
     return {part: {key: float(f"{value:.9g}") for key, value in each.items()} for part, each in scores.items()}
 
 
-def command_line(system: str, dataset: str, seed: int, epochs: int, device: str, threads: int, weights: bool) -> str:
+def command_line(
+    system: str,
+    dataset: str,
+    seed: int,
+    epochs: int,
+    device: str,
+    threads: int,
+    weights: bool,
+    specification: str | None = None,
+) -> str:
     """The command that repeats a run."""
-    how = f"--epochs {epochs} --device {device} --threads {threads}" + ("" if weights else " --no-weights")
-    return f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} {how}"
+    what = f"--systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}"
+    how = f"--device {device} --threads {threads}" + ("" if weights else " --no-weights")
+    return f"{COMMAND} {what} {how}" + (f" --specification {specification}" if specification else "")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -249,13 +302,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="mnist", choices=CATALOGUE)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps (default: cpu)")
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
+    parser.add_argument("--specification", choices=SPECIFICATIONS, help="settings of the multiverse, not ours")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
+    try:
+        chosen.device = str(pick_device(chosen.device))  # what a command that repeats the run has to name
+    except ValueError as error:
+        parser.error(str(error))
     if chosen.floor:
         try:
             print(f"written: {record_floor(chosen.dataset, chosen.runs, chosen.device)}")
@@ -264,8 +322,16 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for seed in chosen.seeds:
         for system in chosen.systems:
-            what = system, chosen.dataset, seed, chosen.epochs, chosen.device, chosen.threads
-            command = command_line(*what, weights=not chosen.no_weights)
+            command = command_line(
+                system,
+                chosen.dataset,
+                seed,
+                chosen.epochs,
+                chosen.device,
+                chosen.threads,
+                not chosen.no_weights,
+                chosen.specification,
+            )
             try:
                 folder = record_run(
                     system,
@@ -277,6 +343,7 @@ def main(arguments: list[str] | None = None) -> None:
                     command,
                     progress=sys.stderr.isatty(),
                     weights=not chosen.no_weights,
+                    specification=chosen.specification,
                 )
             except (RecordError, CheckpointError) as error:
                 print(f"skipped: {error}", file=sys.stderr)
@@ -289,3 +356,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues from the last checkpoint")
+    except ModuleNotFoundError as error:
+        sys.exit(str(error))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from helpers.files import PROJECT
 from helpers.gan.history import History
@@ -57,13 +57,20 @@ class Record:
         path = self.folder / "weights.safetensors"
         if not path.exists():
             raise RecordError(f"{path} is missing: weights are kept for seed 0 only, and not with --no-weights")
-        weights = load_file(path)
+        weights = load(path.read_bytes())  # load_file would keep the file open, which Windows then cannot replace
         return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
+    def give_weights(self, generators: torch.nn.ModuleList) -> None:
+        """Put the generators' final weights into a trainer's ``generators`` of the same system; see ``weights``."""
+        prefix = "generators."
+        kept = {key.removeprefix(prefix): value for key, value in self.weights().items() if key.startswith(prefix)}
+        generators.load_state_dict(kept)
 
-def run_folder(runs: Path, dataset: str, system: str, seed: int) -> Path:
+
+def run_folder(runs: Path, dataset: str, system: str, seed: int, specification: str | None = None) -> Path:
     """Where a run's files lie."""
-    return Path(runs) / dataset / system / f"seed{seed}"
+    parts = ("multiverse", specification) if specification else ()
+    return Path(runs, *parts, dataset, system, f"seed{seed}")
 
 
 def read_record(folder: Path) -> Record:
@@ -113,6 +120,17 @@ def load_runs(system: str, dataset: str = "mnist", least_epochs: int = 1, runs: 
         if len(record.history) >= least_epochs or record.history.status == "diverged":
             found.append(record)
     return found
+
+
+def provenance(runs: list[Record]) -> str:
+    """One short line for the reader: how many runs, how long, on what, and where their settings and commands are."""
+    if not runs:
+        return "No such runs are recorded here yet; `make record` makes them (it takes hours)."
+    seeds = ", ".join(f"{run.seed} ({len(run.history)} epochs)" for run in runs)
+    devices = ", ".join(sorted({run.provenance["device"].split()[0] for run in runs}))
+    folder = runs[0].folder.parent
+    where = folder.relative_to(PROJECT).as_posix() if folder.is_relative_to(PROJECT) else folder.name
+    return f"{runs[0].history.label}, recorded on {devices}: seeds {seeds}. Settings and commands: {where}."
 
 
 # ---- the format ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from helpers.gan import objectives, systems
 from helpers.gan.conv_networks import AdaIN, ConvCritic, ConvGenerator
 from helpers.gan.history import History
 from helpers.gan.networks import AutoEncoder, Discriminator, Generator, count_parameters
-from helpers.gan.objectives import BEGAN, EBGAN, GAN, LSGAN, PSG, WGAN, WGANGP, Hinge, Objective
+from helpers.gan.objectives import BEGAN, EBGAN, GAN, LSGAN, MGAN, PSG, WGAN, WGANGP, Hinge, Objective
 from helpers.gan.settings import Settings
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.gan.training import Trainer, train

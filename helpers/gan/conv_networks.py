@@ -7,7 +7,7 @@ side. ``width`` is the number of channels next to the image; it doubles with eve
 import torch
 from torch import Tensor, nn
 
-from helpers.gan.networks import with_spectral_norm
+from helpers.gan.networks import LeakyReLU, with_spectral_norm
 
 SIZES = (32, 64, 128)
 NORMS = ("batch", "adain")
@@ -89,7 +89,7 @@ class ConvCritic(nn.Module):
         for halving in range((size // SMALLEST).bit_length() - 1):
             channels_in, channels = channels, width * 2**halving
             layers += [nn.Conv2d(channels_in, channels, 4, stride=2, padding=1)]  # (N, channels, side / 2, side / 2)
-            layers += [nn.LeakyReLU(0.2)]
+            layers += [LeakyReLU(0.2)]
         self.layers = nn.Sequential(
             *layers,  # (N, channels, 4, 4)
             nn.Flatten(),  # (N, channels * 4 * 4)

@@ -13,7 +13,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu, softplus
+from torch.nn.functional import cross_entropy, relu, softplus
+
+from helpers.gan.networks import to_be_differentiated_twice
 
 
 @dataclass
@@ -47,6 +49,10 @@ class Objective:
         """
         return None
 
+    def classifier_loss(self, discriminator, fakes) -> Tensor | None:
+        """The loss of a head of the discriminator that tells the K generators apart; it is trained with the rest."""
+        return None
+
     def generator_penalty(self, discriminator, fakes) -> Tensor | None:
         """A further term of the generators' loss, from a list of K batches of fakes."""
         return None
@@ -61,6 +67,10 @@ class Objective:
         given by the same network; a difference between them means something.
         """
         return {}
+
+    def mixture(self, generators: int) -> list[float]:
+        """The share of each generator in the samples that are judged together; equal unless a game learns them."""
+        return [1 / generators] * generators
 
     def equilibrium(self, generators: int = 1) -> dict[str, float]:
         """Known values where all generators match the data and D is optimal: d_loss, g_loss, d_real, pick_accuracy."""
@@ -149,6 +159,77 @@ class PSG(Objective):
         d_real = 1 / (1 + total)
         d_loss = -log(d_real) - total * log(1 - d_real)
         return super().equilibrium(generators) | {"d_real": d_real, "d_loss": d_loss, "g_loss": -log(d_real)}
+
+
+@dataclass
+class MGAN(Objective):
+    """Hoang et al. 2018: several generators that a head of the discriminator must be able to tell apart.
+
+    D: sp(-s_x) + sum over k of w_k sp(s_k), and the head's cross-entropy. Generator k: w_k sp(-s_k) + beta times the
+    same cross-entropy, so that each finds images of its own. beta is 0.01 in the authors' example.
+
+    The mixture weights w are equal in the paper. With a ``rate`` they are learned: w = softmax(a), and each step moves
+    a down the slope of the mixture's own loss L = sum of w_k l_k, with l_k the mean of sp(-s_k): as k takes only K
+    values, that slope is exact, dL/da_k = w_k (l_k - L). So the weight of a generator whose fakes are found out falls
+    until all do equally well. (This rule is ours; no paper is followed in it.)
+    """
+
+    beta: float = 0.01
+    rate: float = 0.0
+    is_probability: ClassVar[bool] = True
+
+    def __post_init__(self):
+        self._check_number("beta", lambda beta: beta >= 0, "a number of at least 0")
+        self._check_number("rate", lambda rate: rate >= 0, "a number of at least 0")
+        self._logits, self._told_apart = None, None
+
+    def _shares(self, scores: Tensor) -> Tensor:
+        """w, (K,), beside the scores (K, B)."""
+        if self._logits is None:
+            self._logits = torch.zeros(len(scores), device=scores.device)
+        self._logits = self._logits.to(scores.device)
+        return self._logits.softmax(0)
+
+    def mixture(self, generators):
+        return super().mixture(generators) if self._logits is None else self._logits.softmax(0).tolist()
+
+    def discriminator_losses(self, real, fake):
+        return softplus(-real) + (self._shares(fake)[:, None] * softplus(fake)).sum(0)
+
+    def generator_losses(self, fake):
+        return softplus(-fake)
+
+    def weights(self, real, fake):
+        return torch.ones_like(real), self._shares(fake)[:, None].expand_as(fake)
+
+    def classifier_loss(self, discriminator, fakes):
+        loss = self._cross_entropy(discriminator, fakes)
+        self._told_apart = loss.detach()
+        return loss
+
+    def generator_penalty(self, discriminator, fakes):
+        return self.beta * self._cross_entropy(discriminator, fakes) if self.beta else None
+
+    @staticmethod
+    def _cross_entropy(discriminator, fakes) -> Tensor:
+        sources = torch.arange(len(fakes), device=fakes[0].device).repeat_interleave(len(fakes[0]))
+        return cross_entropy(discriminator.tell_apart(torch.cat(fakes)), sources)
+
+    @torch.no_grad()
+    def after_step(self, real, fake):
+        shares, losses = self._shares(fake), softplus(-fake).mean(1)
+        self._logits.sub_(self.rate * shares * (losses - (shares * losses).sum()))
+        measures = {f"share_of_g{k}": share for k, share in enumerate(self._logits.softmax(0), 1)}
+        return measures | {"told_apart": self._told_apart}
+
+    def equilibrium(self, generators=1):
+        return super().equilibrium(generators) | {"d_real": 0.5, "d_loss": 2 * log(2), "g_loss": log(2)}
+
+    def state_dict(self):
+        return {} if self._logits is None else {"logits": self._logits}
+
+    def load_state_dict(self, state):
+        self._logits = state["logits"].clone() if "logits" in state else None
 
 
 @dataclass
@@ -280,7 +361,9 @@ class WGANGP(_Wasserstein):
         shape = (len(real), *[1] * (real.ndim - 1))
         alpha = torch.rand(shape, device=real.device, dtype=real.dtype, generator=rng)
         between = torch.lerp(real, fake, alpha).requires_grad_()
-        (gradient,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
+        with to_be_differentiated_twice():
+            total = score(between).sum()
+        (gradient,) = torch.autograd.grad(total, between, create_graph=True)
         return gradient.flatten(1).norm(dim=1)
 
     def after_step(self, real, fake):
@@ -362,11 +445,12 @@ class BEGAN(Objective):
     @torch.no_grad()
     def after_step(self, real, fake):
         balance = self.gamma * real.mean() - fake.mean()
-        self.k = (self.k + self.rate * balance).clamp(0, 1)
-        return {"k": self.k, "convergence": real.mean() + balance.abs()}
+        k = (self.k + self.rate * balance).clamp(0, 1)
+        self.k.copy_(k)  # in place, so that a CUDA graph of the step goes on from it
+        return {"k": k, "convergence": real.mean() + balance.abs()}
 
     def state_dict(self):
         return {"k": self.k}
 
     def load_state_dict(self, state):
-        self.k = state["k"]
+        self.k = state["k"].clone()

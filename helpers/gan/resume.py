@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 from helpers.files import write_atomically
 from helpers.gan.history import History
 
+# What may change before a run is continued: how long and how fast it goes, what is kept of it, and where it goes on.
+MAY_DIFFER = ("epochs", "grid_epochs", "label", "cuda_graph", "device")
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read, written or continued from; the message names the file and what to do."""
@@ -59,7 +62,7 @@ def save_if_due(trainer, path: Path, every: int) -> None:
 
 def training_state(trainer) -> dict:
     """Everything that the next epoch depends on, as tensors and plain values."""
-    return {
+    state = {
         "settings": _origin(trainer),
         "generators": trainer.generators.state_dict(),
         "discriminator": trainer.discriminator.state_dict(),
@@ -70,10 +73,14 @@ def training_state(trainer) -> dict:
         "history": trainer.history.to_dict(),
         "grids": {epoch: torch.from_numpy(grid) for epoch, grid in trainer.history.grids.items()},
     }
+    return state | ({"dropout_rng": _global_random(trainer).get_rng_state()} if _has_dropout(trainer) else {})
 
 
 def restore(trainer, state: dict) -> None:
-    """Continue from ``training_state``'s answer; ValueError unless settings, networks, images and device agree."""
+    """Continue from ``training_state``'s answer; ValueError unless settings, networks and images agree.
+
+    On another kind of device training goes on with new random numbers, which a warning and the history say.
+    """
     here = training_state(trainer)
     if missing := here.keys() - state.keys():
         raise ValueError(f"it is no training checkpoint, for it lacks {', '.join(sorted(missing))}")
@@ -82,7 +89,7 @@ def restore(trainer, state: dict) -> None:
     differing = [
         f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
         for name in (ours | theirs)
-        if name not in ("epochs", "grid_epochs", "label") and theirs.get(name) != ours.get(name)
+        if name not in MAY_DIFFER and theirs.get(name) != ours.get(name)
     ]
     if differing:
         listed = "; ".join(differing[:5]) + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
@@ -94,11 +101,55 @@ def restore(trainer, state: dict) -> None:
     history.grids = {epoch: grid.numpy() for epoch, grid in state["grids"].items()}
     trainer.generators.load_state_dict(state["generators"])
     trainer.discriminator.load_state_dict(state["discriminator"])
-    trainer.optimizer_g.load_state_dict(state["optimizer_g"])
-    trainer.optimizer_d.load_state_dict(state["optimizer_d"])
+    for optimizer, saved in (
+        (trainer.optimizer_g, state["optimizer_g"]),
+        (trainer.optimizer_d, state["optimizer_d"]),
+    ):
+        optimizer.load_state_dict(saved)
+        for group in optimizer.param_groups:
+            group["capturable"] = False  # a CUDA graph makes it so again
     trainer.objective.load_state_dict(state["objective"])
-    trainer.rng.set_state(state["rng"].cpu())
     trainer.history = history
+    if theirs["device"] == ours["device"]:
+        trainer.rng.set_state(state["rng"].cpu())
+        if _has_dropout(trainer):
+            _global_random(trainer).set_rng_state(state["dropout_rng"])
+    else:
+        _draw_anew(trainer, theirs["device"])
+
+
+def _draw_anew(trainer, device_before: str) -> None:
+    """Random numbers that this run has not seen yet: another kind of device cannot go on with the saved ones."""
+    done = len(trainer.history)
+    seed = (trainer.settings.seed + (done + 1) * 2**32) % 2**63
+    trainer.rng.manual_seed(seed)
+    if _has_dropout(trainer):
+        _global_random(trainer).manual_seed(seed)
+    message = f"continued on {trainer.device.type}, after {device_before}, with other random numbers"
+    trainer.history.events.append({"kind": "moved", "epoch": done, "message": message})
+    warnings.warn(f"{trainer.history.label}, after epoch {done}: {message}", stacklevel=2)
+
+
+def _has_dropout(trainer) -> bool:
+    """Dropout draws from torch's global random numbers, all else from the trainer's own."""
+    return any(isinstance(module, torch.nn.Dropout) for module in trainer.discriminator.modules())
+
+
+def _global_random(trainer):
+    """The module that keeps the global random numbers of the trainer's device."""
+    return {"cuda": torch.cuda, "mps": torch.mps}.get(trainer.device.type, torch)
+
+
+def fingerprint(trainer) -> str:
+    """A short name for all that a checkpoint must have in common with a trainer, and for what was changed by hand."""
+    optimizers = (trainer.optimizer_g, trainer.optimizer_d)
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    shapes = _shapes(
+        {"generators": trainer.generators.state_dict(), "discriminator": trainer.discriminator.state_dict()}
+    )
+    origin = {name: value for name, value in _origin(trainer).items() if name not in ("device", "cuda_graph")}
+    described = origin | shapes | {"rates": rates, "rules": trainer.objective.describe()}
+    return hashlib.sha256(repr(sorted(described.items())).encode()).hexdigest()[:10]
 
 
 def _origin(trainer) -> dict:

@@ -21,6 +21,7 @@ class Settings:
     grid_epochs: tuple[int, ...] = ()  # epochs after which samples of fixed latents are kept; 0 = before training
     grid_size: int = 64
     label: str = ""  # the name in figures
+    cuda_graph: bool = False  # on CUDA: launch a whole step at once, see ``graphed``; the numbers are the same
 
     def __post_init__(self):
         def check(name, fine, allowed):
@@ -43,3 +44,4 @@ class Settings:
         epochs = isinstance(self.grid_epochs, tuple) and all(whole(e, 0) for e in self.grid_epochs)
         check("grid_epochs", epochs, "a tuple of whole numbers of at least 0")
         check("label", isinstance(self.label, str), "a text")
+        check("cuda_graph", isinstance(self.cuda_graph, bool), "True, False")

@@ -12,6 +12,7 @@ from torch import nn
 from helpers.data.images import ImageSet
 from helpers.gan import objectives
 from helpers.gan.conv_networks import ConvCritic, ConvGenerator
+from helpers.gan.multiverse import Specification
 from helpers.gan.networks import AutoEncoder, Discriminator, Generator
 from helpers.gan.training import Settings, Trainer
 
@@ -25,19 +26,32 @@ class System:
     """
 
     label: str
-    networks: Callable[[tuple[int, ...], int], tuple[list[nn.Module], nn.Module]]
+    networks: Callable[..., tuple[list[nn.Module], nn.Module]]
     objective: Callable[[], objectives.Objective]
     settings: dict = field(default_factory=dict)
     conditional: bool = False
 
 
-def slides_networks(count: int = 1, spectral: bool = False, copies: int = 1, hidden=(256, 512), conditional=False):
-    """Networks as on the slides: ``count`` generators, each of which takes part ``copies`` times."""
+def slides_networks(
+    count: int = 1,
+    spectral=False,
+    copies: int = 1,
+    hidden=(256, 512),
+    conditional=False,
+    group: int = 0,
+    told_apart=False,
+):
+    """Networks as on the slides: ``count`` generators, each of which takes part ``copies`` times.
 
-    def make(data_shape, classes):
+    group: D sees how varied groups of so many samples are; told_apart: D has a head that tells the generators apart.
+    What they make takes further options of the discriminator, those of a ``multiverse.Specification``.
+    """
+
+    def make(data_shape, classes, **of_discriminator):
         classes = classes if conditional else 0
         generators = [Generator(data_shape=data_shape, hidden=hidden, classes=classes) for _ in range(count)]
-        return generators * copies, Discriminator(data_shape, spectral=spectral, classes=classes)
+        options = {"spectral": spectral, "classes": classes, "group": group, "sources": count if told_apart else 0}
+        return generators * copies, Discriminator(data_shape, **options, **of_discriminator)
 
     return make
 
@@ -85,6 +99,20 @@ SYSTEMS = {
     ),
     # The norm that the paper wanted to do without, in its own discriminator
     "psg_sn": System("PSG-GAN, SN", slides_networks(2, spectral=True), PSG),
+    # Notebook 07: what might help parallel generators. A D that sees how varied 25 samples are, ...
+    "gan_std": System("GAN, minibatch std", slides_networks(group=25), GAN),
+    "psg_std": System("PSG-GAN, minibatch std", slides_networks(2, group=25), PSG),
+    # ... the same with spectral norm, ...
+    "sngan_std": System("SNGAN, minibatch std", slides_networks(spectral=True, group=25), GAN),
+    "psg_sn_std": System("PSG-GAN, SN, minibatch std", slides_networks(2, spectral=True, group=25), PSG),
+    # ... a head that tells the generators apart, with equal and with learned shares of the mixture, and four generators
+    "mgan_sn": System("MGAN, SN", slides_networks(2, spectral=True, told_apart=True), objectives.MGAN),
+    "mgan_sn_learned": System(
+        "MGAN, SN, learned shares",
+        slides_networks(2, spectral=True, told_apart=True),
+        lambda: objectives.MGAN(rate=0.01),
+    ),
+    "psg_4_sn": System("PSG-GAN, K = 4, SN", slides_networks(4, spectral=True), PSG),
     # Controls: what makes the difference, two generators, averaging, or merely more fakes?
     "gan_double_fakes": System("GAN, doubled fakes", slides_networks(copies=2), PSG),
     "psg_4": System("PSG-GAN, K = 4", slides_networks(4), PSG),
@@ -125,17 +153,22 @@ SYSTEMS = {
 }
 
 
-def make_trainer(name: str, image_set: ImageSet, **settings) -> Trainer:
-    """The trainer of a named system on an image set; ``settings`` override the system's own.
+def make_trainer(
+    name: str, image_set: ImageSet, specification: Specification | None = None, device=None, **settings
+) -> Trainer:
+    """The trainer of a named system on an image set; ``settings`` override those of the specification and the system.
 
+    device: where to train; by default where the images lie, which need not fit on a GPU.
     The seed decides the networks' first weights, the batch order and the latents.
     """
     if name not in SYSTEMS:
         raise ValueError(f"system={name!r}; allowed: {', '.join(map(repr, SYSTEMS))}")
     system = SYSTEMS[name]
-    settings = Settings(**({"label": system.label} | system.settings | settings))
+    chosen = specification.settings() if specification else {}
+    settings = Settings(**({"label": system.label} | system.settings | chosen | settings))
     torch.manual_seed(settings.seed)
     classes = int(image_set.labels.max()) + 1 if system.conditional else 0
-    generators, discriminator = system.networks(tuple(image_set.images.shape[1:]), classes)
+    of_discriminator = specification.of_discriminator() if specification else {}
+    generators, discriminator = system.networks(tuple(image_set.images.shape[1:]), classes, **of_discriminator)
     labels = image_set.labels if system.conditional else None
-    return Trainer(generators, discriminator, system.objective(), image_set.images, settings, labels)
+    return Trainer(generators, discriminator, system.objective(), image_set.images, settings, labels, device)

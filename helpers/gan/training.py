@@ -2,7 +2,8 @@
 
 Images and labels come in as tensors, best on the training device already; a History comes out. From top to bottom:
 players, the step (the algorithm itself), epochs, samples. What surrounds it lies beside: how to train (``settings``),
-what is refused (``checks``), what is watched (``watch``), how a run is continued (``resume``).
+what is refused (``checks``), what is watched (``watch``), how a run is continued (``resume``), a step as one CUDA graph
+(``graphed``).
 """
 
 import time
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 
 from helpers.data.images import check_count, to_unit_range
 from helpers.device import denormals_as_zero
-from helpers.gan import resume
+from helpers.gan import graphed, resume
 from helpers.gan.checks import check_data, check_networks
 from helpers.gan.history import History
 from helpers.gan.objectives import Objective
@@ -29,7 +30,7 @@ class Trainer:
     generators: K networks, latents (N, latent_dim) -> images; the same network twice gives it a doubled fake batch
     discriminator: images (N, ...) -> scores (N,)
     images: (N, ...) float in [-1, 1], or uint8 (converted batch by batch)
-    labels: (N,) integers on the images' device, for conditional networks only
+    labels: (N,) integers, for conditional networks only; they are put beside the images
     device: where to train; by default where the images lie. Images that do not fit there come batch by batch.
     """
 
@@ -46,7 +47,8 @@ class Trainer:
         settings = settings or Settings()
         check_data(images, labels, settings)
         self.settings, self.objective = settings, objective
-        self.images, self.labels, self.device = images, labels, torch.device(device or images.device)
+        self.images, self.device = images, torch.device(device or images.device)
+        self.labels = None if labels is None else labels.to(images.device)
         self.generators = nn.ModuleList(generators).to(self.device)
         self.discriminator = discriminator.to(self.device)
         check_networks(generators, discriminator, images[:2].to(self.device), labels)
@@ -58,6 +60,7 @@ class Trainer:
 
         self.rng = torch.Generator(self.device).manual_seed(settings.seed)
         self._order, self._position = None, 0
+        self._replayed_step = graphed.ReplayedStep(self) if graphed.can_be_replayed(self) else None
         # The fixed latents have a stream of their own, so that the size of the grid does not change the training.
         fixed = torch.Generator(self.device).manual_seed(settings.seed + 1)
         self.fixed_latents = torch.randn(settings.grid_size, self.latent_dim, device=self.device, generator=fixed)
@@ -95,6 +98,9 @@ class Trainer:
         penalty = objective.discriminator_penalty(lambda x: self.score(x, labels), real, fakes, self.rng)
         if penalty is not None:
             loss, reported = loss + penalty, reported + penalty.detach()
+        lesson = objective.classifier_loss(self.discriminator, fakes)
+        if lesson is not None:
+            loss = loss + lesson
 
         self.optimizer_d.zero_grad()
         loss.backward()
@@ -121,8 +127,8 @@ class Trainer:
         self.optimizer_g.zero_grad()
         loss.backward(inputs=self.generator_parameters)  # no gradients for the discriminator's weights
         if objective.may_skip_players:  # with a zero gradient Adam's momentum would still move a player
-            for generator, weight in zip(self.generators, weights, strict=True):
-                if not weight.any():
+            for generator, takes_part in zip(self.generators, weights.any(1).tolist(), strict=True):
+                if not takes_part:
                     generator.zero_grad()
         self.optimizer_g.step()
         each = losses.detach().mean(1)
@@ -146,18 +152,27 @@ class Trainer:
         """The next batch in random order; every image comes once before any comes again (a short rest is left out)."""
         size = self.settings.batch_size
         if self._order is None or self._position + size > len(self._order):
-            order = torch.randperm(len(self.images), device=self.device, generator=self.rng)
-            self._order, self._position = order.to(self.images.device), 0
+            self.shuffle()
         index = self._order[self._position : self._position + size]
         self._position += size
         images = self.images.index_select(0, index).to(self.device)  # index_select: twice as fast as images[index]
         return to_unit_range(images), None if self.labels is None else self.labels[index].to(self.device)
+
+    def shuffle(self) -> None:
+        """Put the images into a new random order and go to its start."""
+        order = torch.randperm(len(self.images), device=self.device, generator=self.rng)
+        self._order, self._position = order.to(self.images.device), 0
 
     # ---- epochs ----------------------------------------------------------------------------------------------------
 
     @property
     def steps_per_epoch(self) -> int:
         return max(len(self.images) // self.settings.batch_size // self.settings.critic_steps, 1)
+
+    @property
+    def take_step(self):
+        """``step``, or on CUDA with ``cuda_graph`` the same thing launched as a whole."""
+        return self._replayed_step or self.step
 
     @denormals_as_zero()
     def run_epoch(self, after_each_step=lambda: None) -> dict[str, float]:
@@ -168,7 +183,7 @@ class Trainer:
         self.generators.train(), self.discriminator.train()
         norms = []
         for step in range(self.steps_per_epoch):
-            measures = self.step()
+            measures = self.take_step()
             values = torch.stack(list(measures.values()))
             total = values if total is None else total + values
             if step % 10 == 0:  # a norm over all gradients is too dear to take at every step

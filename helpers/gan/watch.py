@@ -12,6 +12,9 @@ from helpers.gan.objectives import Objective
 # they differ from each other by less than this share of what real images do. Both must last for PATIENCE epochs.
 WON_SHARE, COLLAPSED_SHARE, PATIENCE = 0.02, 0.05, 5
 
+# What a CPU and Apple's GPU say; CUDA has an error class of its own.
+OUT_OF_MEMORY = ("allocate memory", "MPS backend out of memory")
+
 
 @torch.no_grad()
 def discriminator_measures(objective: Objective, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -87,7 +90,7 @@ def named_ending(trainer):
     except KeyboardInterrupt:
         pass
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
             raise torch.OutOfMemoryError(_memory_advice(trainer, error)) from error
         raise
     finally:

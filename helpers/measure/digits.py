@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers.data.images import load_images
+from helpers.device import pick_device, seeded
 from helpers.files import PROJECT, write_atomically
 
 WEIGHTS_FOLDER = PROJECT / "data"
@@ -74,8 +75,7 @@ def train_classifier(images: Tensor, labels: Tensor, *, epochs=8, batch_size=128
     images (N, 1, 28, 28) in [-1, 1] and labels (N,) lie on the device that is to train; N must be at least
     `batch_size`. The classifier is returned in evaluation mode. The choice of settings is this project's.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         classifier = Classifier().to(images.device)
         optimizer = torch.optim.Adam(classifier.parameters())
         steps = epochs * (len(images) // batch_size)
@@ -148,6 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="where the weights are written")
     chosen = parser.parse_args(arguments)
+    chosen.device = str(pick_device(chosen.device))
 
     train = load_images(chosen.dataset, train=True, device=chosen.device)
     test = load_images(chosen.dataset, train=False, device=chosen.device)

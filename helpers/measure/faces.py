@@ -18,6 +18,7 @@ from torch.nn.functional import conv2d, interpolate
 
 from helpers.data.faces import HELD_OUT, load_faces_split
 from helpers.data.images import to_unit_range
+from helpers.device import pick_device, seeded
 from helpers.gan.conv_networks import ConvGenerator
 from helpers.measure import quality
 from helpers.measure.digits import WEIGHTS_FOLDER, load_weights, save_weights
@@ -51,8 +52,7 @@ def train_encoder(images: Tensor, *, epochs=15, batch_size=64, learning_rate=2e-
 
     The loss is the mean squared error per pixel of images in [-1, 1]. Settings are this project's choice.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         encoder = Encoder().to(images.device)
         decoder = ConvGenerator(Encoder.feature_dim, (3, SIDE, SIDE), width=16).to(images.device)
         parameters = [*encoder.parameters(), *decoder.parameters()]
@@ -87,9 +87,9 @@ def load_encoder(device="cpu", folder: Path = WEIGHTS_FOLDER) -> Encoder:
 @torch.no_grad()
 def features(images: Tensor, encoder: Encoder, batch_size: int = 500) -> Tensor:
     """(N, 3, size, size) images, uint8 or float in [-1, 1], to (N, 64) float64; larger ones are shrunk to 32 first."""
-    found = []
+    found, device = [], next(encoder.parameters()).device
     for batch in images.split(batch_size):
-        batch = to_unit_range(batch)
+        batch = to_unit_range(batch.to(device))  # photographs that do not fit there come batch by batch
         if batch.shape[-1] != SIDE:
             batch = interpolate(batch, size=(SIDE, SIDE), mode="bilinear", antialias=True)
         found.append(encoder(batch))
@@ -144,6 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="where the weights are written")
     chosen = parser.parse_args(arguments)
+    chosen.device = str(pick_device(chosen.device))
     faces = load_faces_split(SIDE, device=chosen.device)
     started = time.perf_counter()
     encoder, loss = train_encoder(faces.images, epochs=chosen.epochs, seed=chosen.seed)

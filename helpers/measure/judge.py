@@ -64,7 +64,9 @@ def _few_digits(images: ImageSet, device: str) -> Ruler:
     whole = RULERS["digits"](images, device)
     # Not test images: other people wrote those, so a discriminator tells them apart without remembering any.
     unseen = load_images("mnist", device=device, limit=catalogue.FEW + UNSEEN).images[catalogue.FEW :]
-    return Ruler(whole.measure, SAMPLES, shares=whole.shares, seen=images.images[: catalogue.FEW], unseen=unseen)
+    return Ruler(
+        whole.measure, SAMPLES, shares=whole.shares, seen=images.images[: catalogue.FEW].to(device), unseen=unseen
+    )
 
 
 def _stacked_digits(images: ImageSet, device: str) -> Ruler:
@@ -91,19 +93,24 @@ RULERS = {
 }
 
 
-def find_ruler(dataset: str, images: ImageSet) -> Ruler | None:
-    """The ruler of a data set of the catalogue; None where small digits stand in for the real thing."""
+def find_ruler(dataset: str, images: ImageSet, device=None) -> Ruler | None:
+    """The ruler of a data set of the catalogue, which measures on ``device`` (by default where the images lie).
+
+    None where small digits stand in for the real thing. Raises ModuleNotFoundError where the ruler lacks a library.
+    """
     name = catalogue.CATALOGUE[dataset].ruler
     if images.notice and name not in ("modes", "faces"):  # a notice about photographs says how many could be read
         return None
-    return RULERS[name](images, str(images.images.device))
+    if name not in ("modes", "stacked digits"):
+        quality.require_torchmetrics()  # before hours of training, and not after
+    return RULERS[name](images, str(device or images.images.device))
 
 
 class Judge:
     """Scores a trainer of one data set: its samples by the ruler, its D by its slope and by what it remembers."""
 
-    def __init__(self, dataset: str, images: ImageSet):
-        self.ruler = find_ruler(dataset, images)
+    def __init__(self, dataset: str, images: ImageSet, device=None):
+        self.ruler = find_ruler(dataset, images, device)
 
     def __call__(self, trainer, whole_parts: bool) -> dict[str, dict[str, float]]:
         """ "mixture", "generator 1", ... -> numbers by name; of each generator its shares, or with ``whole_parts`` all.
@@ -115,13 +122,24 @@ class Judge:
         ruler, seed = self.ruler, trainer.settings.seed + 2
         players = len(set(trainer.generators))  # a generator that takes part twice is one
         samples = trainer.sample(count=ruler.count // players, seed=seed)[:players]
-        scores = {"mixture": ruler.measure(samples.flatten(0, 1)) | self._of_discriminator(trainer, samples)}
+        mixture = samples.flatten(0, 1)
+        shares = trainer.objective.mixture(players)
+        if len(set(shares)) > 1:  # learned ones
+            mixture = self._by_shares(trainer, shares, seed)
+        scores = {"mixture": ruler.measure(mixture) | self._of_discriminator(trainer, samples)}
         if players > 1 and whole_parts:
             each = trainer.sample(count=ruler.count, seed=seed)
             scores |= {f"generator {k}": ruler.measure(samples) for k, samples in enumerate(each, 1)}
         elif players > 1 and ruler.shares is not None:
             scores |= {f"generator {k}": ruler.shares(part) for k, part in enumerate(samples, 1)}
         return scores
+
+    def _by_shares(self, trainer, shares: list[float], seed: int) -> Tensor:
+        """As many samples as the ruler counts, of each generator its share."""
+        whole = trainer.sample(count=self.ruler.count, seed=seed)
+        ends = [round(sum(shares[: k + 1]) * self.ruler.count) for k in range(len(shares))]
+        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return torch.cat([samples[:count] for samples, count in zip(whole, counts, strict=True)])
 
     def _of_discriminator(self, trainer, samples: Tensor) -> dict[str, float]:
         """Its slope at real images and at ``samples`` (K, N, ...), and what it remembers where the ruler asks that."""

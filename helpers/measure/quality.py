@@ -6,12 +6,15 @@ and entropies are in nats. What real images score, which no generator can be exp
 `python -m helpers.evidence.recorder --floor` measures.
 """
 
+import importlib.util
 import math
 import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from helpers.device import seeded
 
 NEIGHBOURS = 5
 STRAY = 10  # a mode with less than one tenth of its fair share is not covered: those samples may be stray ones
@@ -48,9 +51,19 @@ def embed(images: Tensor, classifier, batch_size: int = 1000) -> Embedding:
     device = next(classifier.parameters()).device
     features = torch.cat([classifier.features(x.to(device).float()) for x in images.split(batch_size)])
     classes = classifier.head(features).argmax(dim=1)
-    if device.type == "mps":  # Apple's GPUs have no float64
-        features, classes = features.cpu(), classes.cpu()
-    return Embedding(features.double(), classes)
+    features = double(features)
+    return Embedding(features, classes.to(features.device))
+
+
+def require_torchmetrics() -> None:
+    """Raise ModuleNotFoundError where torchmetrics is missing, as on Colab: FID and KID are computed with it."""
+    if importlib.util.find_spec("torchmetrics") is None:
+        raise ModuleNotFoundError("torchmetrics is missing, which FID and KID need; pip install torchmetrics")
+
+
+def double(tensor: Tensor) -> Tensor:
+    """The tensor in float64; on the CPU if it comes from Apple's GPU, which has no such numbers."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 class _GivenFeatures(nn.Identity):
@@ -70,9 +83,10 @@ def fid(features: Tensor, real_features: Tensor) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     _check_pair(features, real_features, least=2)
+    features, real_features = double(features), double(real_features)
     metric = FrechetInceptionDistance(feature=_GivenFeatures(features.shape[1])).to(features.device)
-    metric.update(features.double(), real=False)
-    metric.update(real_features.double(), real=True)
+    metric.update(features, real=False)
+    metric.update(real_features, real=True)
     return metric.compute().item()
 
 
@@ -88,10 +102,9 @@ def kid(features: Tensor, real_features: Tensor, subsets: int = 100, subset_size
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all")
         metric = KernelInceptionDistance(_GivenFeatures(features.shape[1]), subsets=subsets, subset_size=size)
-    metric.update(features.double(), real=False)
-    metric.update(real_features.double(), real=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    metric.update(double(features), real=False)
+    metric.update(double(real_features), real=True)
+    with seeded(seed):
         return metric.compute()[0].item()
 
 
@@ -123,7 +136,7 @@ def prdc(features: Tensor, real_features: Tensor, *, k: int = NEIGHBOURS, block:
     Works through `block` generated points at a time, so memory grows with block x M.
     """
     _check_pair(features, real_features, least=k + 1)
-    features, real_features = features.double(), real_features.double()
+    features, real_features = double(features), double(real_features)
     real_radii = _radii(real_features, k, block)
     fake_radii = _radii(features, k, block)
     precise, inside_total = 0, 0
@@ -146,7 +159,7 @@ def prdc(features: Tensor, real_features: Tensor, *, k: int = NEIGHBOURS, block:
 
 def entropy(counts: Tensor) -> float:
     """Shannon entropy in nats of a histogram (counts or shares, none negative); 0 for an empty one."""
-    counts = counts.double()
+    counts = double(counts)
     if (counts < 0).any() or not counts.isfinite().all():
         raise ValueError("counts: negative or not finite; allowed: a histogram of finite values, none of them negative")
     return torch.special.entr(counts / counts.sum().clamp_min(torch.finfo(torch.float64).tiny)).sum().item()
@@ -156,7 +169,8 @@ def jensen_shannon(counts: Tensor, other: Tensor) -> float:
     """Jensen-Shannon divergence in nats of two histograms: 0 if equal, ln 2 = 0.693 if disjoint."""
     if counts.shape != other.shape or not counts.sum() > 0 or not other.sum() > 0:
         raise ValueError("counts: unequal or empty; allowed: two histograms of the same length, neither empty")
-    p, q = counts.double() / counts.sum(), other.double() / other.sum()
+    p, q = double(counts), double(other)
+    p, q = p / p.sum(), q / q.sum()
     return max(0.0, entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2)
 
 
@@ -183,7 +197,7 @@ def class_counts(samples: Embedding, classes: int = 10) -> Tensor:
 
 def class_shares(counts: Tensor) -> dict[str, float]:
     """A class histogram as shares of all: {"share_0": ..., "share_1": ..., ...}."""
-    return {f"share_{index}": share for index, share in enumerate((counts.double() / counts.sum()).tolist())}
+    return {f"share_{index}": share for index, share in enumerate((double(counts) / counts.sum().cpu()).tolist())}
 
 
 def at_true_shares(samples: Embedding, real: Embedding, classes: int = 10, seed: int = 0) -> Tensor:
@@ -233,7 +247,7 @@ def mode_coverage(points: Tensor, centres: Tensor, std: float) -> dict[str, floa
             "allowed: (N, D) and (modes, D) of the same D, N > 0"
         )
     _check_finite(points, "points")
-    distance, mode = torch.cdist(points.double().cpu(), centres.double().cpu()).min(dim=1)
+    distance, mode = torch.cdist(points.cpu().double(), centres.cpu().double()).min(dim=1)
     good = distance <= 3 * std
     counts = mode[good].bincount(minlength=len(centres))
     return {
@@ -270,6 +284,19 @@ def score_slope(score, images: Tensor) -> float:
     return slope.flatten(1).norm(dim=1).mean().item()
 
 
+def felt_slopes(score, objective, fakes: Tensor) -> Tensor:
+    """The slope that a generator feels: minus the gradient of its loss at each fake (N, ...), of the fakes' shape.
+
+    Along it the loss of this fake falls fastest. It is all that a generator learns from D. ``score`` maps fakes to (N,)
+    scores or energies, each of its own fake only; ``objective`` is the game's. A penalty that compares fakes with each
+    other (EBGAN's pulling-away term) is no property of one place and is left out.
+    """
+    fakes = fakes.detach().requires_grad_()
+    losses = objective.generator_losses(score(fakes)[None])
+    (gradient,) = torch.autograd.grad(losses.sum(), fakes)
+    return -gradient
+
+
 def membership_auc(seen: Tensor, unseen: Tensor) -> float:
     """Overfitting of a discriminator: how well its scores tell training images from images that it never saw.
 
@@ -281,6 +308,6 @@ def membership_auc(seen: Tensor, unseen: Tensor) -> float:
 
     if seen.dim() != 1 or unseen.dim() != 1 or not len(seen) or not len(unseen):
         raise ValueError(f"scores: shapes {tuple(seen.shape)} and {tuple(unseen.shape)}; allowed: (N,) and (M,)")
-    scores = torch.cat([seen, unseen]).double().cpu()
+    scores = torch.cat([seen, unseen]).cpu().double()
     _check_finite(scores[:, None], "scores")
     return float(roc_auc_score([1] * len(seen) + [0] * len(unseen), scores.numpy()))

@@ -1,22 +1,41 @@
 """Checks a reader's answer to an exercise: a tick, a message that helps, or "Not done yet" for a blank.
 
-A check prints and never raises, so a notebook with blank exercises still runs from top to bottom.
+A check prints and never raises over an answer, so a notebook with blank exercises still runs from top to bottom.
 
-How an exercise stands in a notebook (tests/test_exercises.py reads it, and solves every exercise with its solution):
+How an exercise stands in a notebook (tests/reader/test_exercises.py reads it, and solves every exercise):
 
-1. a markdown cell: ``### Exercise 2: write the loss``, the question, at least two hints and the solution, all folded:
-   ``<details><summary>Hint 1</summary> ... </details>`` and ``<details><summary>Solution</summary>`` with exactly one
-   ```` ```python ```` block, then ``</details>``
+1. a markdown cell with a heading such as ``### Exercise 2 (code): write the loss``, its kind one of KINDS; the
+   question; at least two hints and the solution, all folded: ``<details><summary>Hint 1</summary> ... </details>`` and
+   ``<details><summary>Solution</summary>`` with a reason in words and exactly one ```` ```python ```` block
 2. right after it a code cell tagged ``exercise``: the blank (``prediction = ...``, or a function whose body is ``...``)
-   and then, from the first line that begins with ``exercises.``, the call of one check below
+   and the check, ``exercises.check("04.2", prediction)``, and nothing else, so that a retry does not train again
 
-The solution's code replaces everything before that line. The cell may use what earlier cells made; where the right
-answer comes from a run, compute it in the call. A stored notebook keeps the blank and its "Not done yet".
+The key is kept in ``helpers/reader/keys``, a module per notebook. Where the right answer comes from a run, an earlier
+cell runs it and the check passes what was measured by name: ``exercises.check("01.2", prediction, counts=counts)``.
+The solution's code replaces everything before the check. A stored notebook keeps the blank and its "Not done yet".
 """
 
 from collections.abc import Callable
 
 import torch
+
+from helpers.reader.keys import KEYS
+
+KINDS = ("prediction", "by hand", "code", "change a line", "open design")
+
+
+def check(exercise: str, answer, **measured) -> None:
+    """Judge the answer to an exercise, "04.2" say: print a tick, a message that helps, or "Not done yet".
+
+    measured: what the question needs from this notebook's runs, by the names that its key has
+    """
+    if exercise not in KEYS:
+        raise ValueError(f"exercise={exercise!r}; allowed: {', '.join(KEYS)}")
+    verdict, message = KEYS[exercise].judge(answer, **measured)
+    {None: _not_done, True: _right, False: _wrong}[verdict](message)
+
+
+# The checks of notebooks that still hold their keys themselves.
 
 
 def check_number(answer, expected: float, tolerance: float = 0.01, mistakes: dict[str, float] | None = None) -> None:
@@ -79,10 +98,10 @@ def _difference(results: list, reference: Callable, inputs: list[tuple], toleran
     """What is wrong with the first result that differs from the reference's; None if all agree."""
     for result, arguments in zip(results, inputs, strict=True):
         try:
-            found = torch.as_tensor(result).detach().double().cpu()
+            found = torch.as_tensor(result).detach().cpu().double()
         except (TypeError, ValueError, RuntimeError):
             return f"a number or tensor is needed, your function returned {result!r}"
-        wanted = torch.as_tensor(reference(*arguments)).detach().double().cpu()
+        wanted = torch.as_tensor(reference(*arguments)).detach().cpu().double()
         if found.shape != wanted.shape:
             return f"shape {tuple(found.shape)} instead of {tuple(wanted.shape)}"
         if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance):

@@ -230,7 +230,10 @@ def test_links_out_of_a_folder_are_not_followed(folder, tmp_path):
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "s.png").write_bytes(_picture())
-    (folder / "link.png").symlink_to(secret / "s.png")
+    try:
+        (folder / "link.png").symlink_to(secret / "s.png")
+    except OSError:
+        pytest.skip("links need a right that this user does not have, as on Windows")
     (folder / "linked_folder").symlink_to(secret)
     (folder / "circle").symlink_to(folder)
     _assert_three_colours(load_image_folder(folder, 16))

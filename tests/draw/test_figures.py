@@ -1,10 +1,12 @@
 """Figures: what they draw, that they can be read, and that the same figure gives the same bytes."""
 
+import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.draw import diagrams, figures
 from helpers.evidence.comparison import Interval
@@ -72,12 +74,15 @@ def test_no_equilibrium_is_drawn_where_none_is_known():
     assert "equilibrium of G" not in texts_of(figures.loss_curves(history_of(WGAN()), "t").axes[0])
 
 
-def test_several_seeds_show_each_run_their_mean_and_an_interval():
-    runs = [history_of(shift=shift) for shift in (0.0, 0.1, 0.5)]
+def test_several_seeds_show_each_run_their_mean_and_who_is_the_outlier():
+    runs = [history_of(shift=shift) for shift in (0.0, 0.1, 0.9)]
     ax = figures.compare_curves({"a": runs, "b": runs[0]}, "d_loss", "t", "loss").axes[0]
     np.testing.assert_allclose(lines_of(ax)["a"].get_ydata(), np.mean([run["d_loss"] for run in runs], axis=0))
     np.testing.assert_allclose(lines_of(ax)["b"].get_ydata(), runs[0]["d_loss"])
-    assert len(ax.lines) == 3 + 1 + 1 and len(ax.collections) == 1
+    assert len(ax.lines) == 3 + 1 + 1 and not ax.collections
+    assert "seed 2" in texts_of(ax) and "seed 0" not in texts_of(ax)
+    near = figures.compare_curves({"a": runs[:2] + [history_of(shift=0.2)]}, "d_loss", "t", "loss").axes[0]
+    assert "seed" not in texts_of(near)
 
 
 def test_compare_curves_takes_a_function_and_levels():
@@ -127,6 +132,18 @@ def test_same_figure_gives_the_same_bytes():
     assert first == second and first.startswith(b"\x89PNG")
 
 
+def test_rare_colours_survive_and_greys_stay_grey():
+    fig, ax = figures.new_figure()
+    ax.imshow(np.random.default_rng(0).random((200, 200)), cmap="gray", vmin=0, vmax=1)  # all greys
+    ax.imshow(np.random.default_rng(1).random((200, 200)), cmap="viridis", extent=(300, 500, 0, 200))
+    ax.plot([250], [100], "s", color="#FF00FF", markersize=4)  # some twenty pixels
+    ax.set(xlim=(0, 500), ylim=(0, 200))
+    picture = np.asarray(Image.open(io.BytesIO(figures.to_png(fig))).convert("RGB")).astype(int)
+    assert (np.abs(picture - [255, 0, 255]).max(2) < 30).sum() >= 4
+    left = picture[50:-60, 60 : picture.shape[1] // 3]
+    assert np.ptp(left, axis=2).mean() < 3
+
+
 def test_show_stores_picture_and_alt_text(monkeypatch):
     display = pytest.importorskip("IPython.display")
     shown = {}
@@ -156,7 +173,9 @@ def test_interval_axes_span_the_seeds_and_the_floor_and_not_the_interval():
 
 def test_quality_is_drawn_at_the_epochs_that_all_runs_of_a_group_have():
     def run(*epochs):
-        return SimpleNamespace(quality={epoch: {"mixture": {"fid": 100.0 / epoch}} for epoch in epochs})
+        return SimpleNamespace(
+            history=history_of(), quality={epoch: {"mixture": {"fid": 100.0 / epoch}} for epoch in epochs}
+        )
 
     groups = {"a": [run(1, 2, 5), run(1, 5)], "b": [run(1, 2)], "not measured": [run()]}
     ax = figures.quality_curves(groups, "fid", "t", "FID", levels={"real": 1.0}).axes[0]
@@ -167,6 +186,42 @@ def test_quality_is_drawn_at_the_epochs_that_all_runs_of_a_group_have():
 
 def test_names_of_late_epochs_have_room_on_a_logarithmic_axis():
     measured = {epoch: {"mixture": {"fid": 1000 / epoch}} for epoch in (1, 2, 100, 200, 300, 400, 500)}
-    ax = figures.quality_curves({"a": [SimpleNamespace(quality=measured)]}, "fid", "t", "FID").axes[0]
+    ax = figures.quality_curves(
+        {"a": [SimpleNamespace(history=history_of(), quality=measured)]}, "fid", "t", "FID"
+    ).axes[0]
     assert list(ax.get_xticks()) == sorted(measured)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "100", "", "300", "", "500"]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "expected"),
+    [([1, 1.1, 5], 5, 2), ([1, 2, 3], 5, None), ([1, 1.1], 5, None), ([1, 1.0001, 1.01], 5, None), ([0, 9, 9.5], 9, 0)],
+)
+def test_an_outlier_lies_far_from_all_others_and_far_enough_to_be_seen(values, scale, expected):
+    assert figures.outlier(values, scale) == expected
+
+
+def test_a_specification_curve_shows_every_outcome_and_its_choices():
+    from helpers.evidence.specifications import Outcome
+
+    outcomes = [
+        Outcome(name, ratio, 0.4, -1.0, 0.7, {}, 1) for name, ratio in (("pb12", 0.8), ("centre", 2.0), ("pb01", 3.0))
+    ]
+    choices = {"d_dropout": ("dropout in D", "0", "0.3"), "beta1": ("beta1", "0.5", "0.9")}
+    top, middle, bottom = diagrams.specification_curve(outcomes, choices, "title").axes
+    assert top.lines[0].get_ydata().tolist() == [0.8, 2.0, 3.0] and top.get_yscale() == "log"
+    assert [tick.get_text() for tick in bottom.get_xticklabels()] == ["pb12", "centre", "pb01"]
+    squares = {(line.get_xdata()[0], line.get_ydata()[0]): line.get_markerfacecolor() for line in bottom.lines}
+    assert len(squares) == 4, "the centre has levels of its own"
+    assert squares[0, 0] == squares[0, 1] == "white" and squares[2, 0] == squares[2, 1] == "#000000"
+
+
+def test_dumbbells_join_two_numbers_of_every_seed():
+    ax = diagrams.dumbbells({"a": ([100, 200], [10, 20]), "b": ([4], [3])}, ("before", "after"), "t", "FID", 1.1).axes[
+        0
+    ]
+    joined = [
+        tuple(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"
+    ]
+    assert joined == [(100, 10), (200, 20), (4, 3)]
+    assert ax.get_xscale() == "log" and {"before", "after", "real: 1.1"} <= set(lines_of(ax))

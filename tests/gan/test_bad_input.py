@@ -120,6 +120,8 @@ OPTIONS = {
     (objectives.WGANGP, "weight"): lambda value: value >= 0,
     (objectives.EBGAN, "margin"): lambda value: value > 0,
     (objectives.EBGAN, "pull_away"): lambda value: value >= 0,
+    (objectives.MGAN, "beta"): lambda value: value >= 0,
+    (objectives.MGAN, "rate"): lambda value: value >= 0,
     (objectives.BEGAN, "gamma"): lambda value: 0 <= value <= 1,
     (objectives.BEGAN, "rate"): lambda value: value >= 0,
     (objectives.LSGAN, "a"): lambda value: True,

@@ -15,6 +15,7 @@ import pytest
 import tiny
 import torch
 
+from helpers import files
 from helpers.files import write_atomically
 from helpers.gan.resume import CheckpointError, load_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
@@ -211,24 +212,46 @@ def test_any_failed_write_leaves_the_old_file(code, function, tmp_path, monkeypa
         raise OSError(code, os.strerror(code))
 
     write_atomically(tmp_path / "file", b"old")
+    monkeypatch.setattr(files, "PAUSES", (0.0,))
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(OSError, match=os.strerror(code)):
         write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old" and not litter(tmp_path)
 
 
-def test_a_file_in_use_keeps_its_checkpoint(tmp_path, monkeypatch):
-    """On Windows a file that another program reads cannot be replaced; training goes on and the next attempt works."""
-    trainer, real, calls = tiny.make(epochs=3), os.replace, 0
+@pytest.fixture
+def held(monkeypatch):
+    """A function: from the second time on, so many attempts to replace a file fail, as on Windows while it is read."""
+    real, calls, attempts = os.replace, 0, 0
 
-    def locked(source, target):
+    def replace(source, target):
         nonlocal calls
         calls += 1
-        if calls == 2:
+        if 2 <= calls < 2 + attempts:
             raise PermissionError(errno.EACCES, "The process cannot access the file")
         real(source, target)
 
-    monkeypatch.setattr(os, "replace", locked)
+    def hold(count):
+        nonlocal attempts
+        attempts = count
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(files, "PAUSES", (0.0, 0.0))
+    return hold
+
+
+def test_a_file_held_for_a_moment_is_replaced_all_the_same(tmp_path, held):
+    held(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny.make(epochs=3).fit(progress=False, checkpoint=tmp_path / "run")
+    assert epochs_in(tmp_path / "run") == 3 and not litter(tmp_path)
+
+
+def test_a_file_in_use_keeps_its_checkpoint(tmp_path, held):
+    """Training goes on, and the attempt after the next epoch works."""
+    trainer = tiny.make(epochs=3)
+    held(3)
     with pytest.warns(UserWarning, match="epoch 1 is in no checkpoint.*cannot access"):
         trainer.fit(progress=False, checkpoint=tmp_path / "run")
     assert epochs_in(tmp_path / "run") == 3

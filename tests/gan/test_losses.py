@@ -17,7 +17,8 @@ from loss_proofs import close, random_images
 from torch import nn
 
 from helpers.data import load_images, ring_of_gaussians
-from helpers.gan.networks import AutoEncoder, Discriminator, Generator
+from helpers.gan.conv_networks import ConvCritic
+from helpers.gan.networks import AutoEncoder, Discriminator, Generator, LeakyReLU, to_be_differentiated_twice
 from helpers.gan.objectives import BEGAN, EBGAN, GAN, LSGAN, PSG, WGAN, WGANGP, Hinge, Objective
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.gan.training import Settings, Trainer
@@ -535,3 +536,45 @@ def test_an_unclipped_balance_is_caught():
 
     with pytest.raises(AssertionError):
         loss_proofs.balance_stays_between_0_and_1(Unclipped())
+
+
+# ---- the penalty costs no product more than it needs
+
+
+def all_slopes(critic, images) -> list[torch.Tensor]:
+    """The gradient of a gradient penalty in every weight of a critic, and the penalty."""
+    images = images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
+    penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty.backward()
+    return [penalty, *(weight.grad for weight in critic.parameters())]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Discriminator((1, 32, 32)), lambda: ConvCritic((1, 32, 32), 4), lambda: AutoEncoder((1, 32, 32))]
+)
+def test_slopes_as_factors_change_no_bit(make):
+    torch.manual_seed(0)
+    critic = make()
+    other = make()
+    other.load_state_dict(critic.state_dict())
+    images = torch.rand(8, 1, 32, 32) * 2 - 1
+    usual = all_slopes(critic, images)
+    with to_be_differentiated_twice():
+        ours = all_slopes(other, images)
+    assert torch.equal(usual[0], ours[0])
+    named = zip((name for name, _ in critic.named_parameters()), usual[1:], ours[1:], strict=True)
+    for name, one, another in named:
+        # A last layer's bias moves no slope: torch says 0, or with slopes as factors that there is no gradient.
+        assert (one is None or not one.any()) if another is None else torch.equal(one, another), name
+
+
+def test_leaky_relu_is_torchs_inside_and_outside():
+    numbers = torch.tensor([-2.0, -0.0, 0.0, 3.0, -1e-30, math.inf, -math.inf, math.nan], requires_grad=True)
+    usual = nn.functional.leaky_relu(numbers, 0.2)
+    assert torch.equal(LeakyReLU(0.2)(numbers)[:-1], usual[:-1])
+    with to_be_differentiated_twice():
+        ours = LeakyReLU(0.2)(numbers)
+    assert torch.equal(ours[:-1], usual[:-1]) and ours[-1].isnan()
+    assert torch.equal(*(torch.autograd.grad(out[:-1].sum(), numbers)[0][:-1] for out in (ours, usual)))
+    assert ours.grad_fn.name() != LeakyReLU(0.2)(numbers).grad_fn.name(), "and outside it is torch's own again"

@@ -236,12 +236,21 @@ def test_another_architecture_is_refused(tmp_path):
         make_trainer("sngan", images_for("ring"), epochs=1, label="x").fit(False, checkpoint=tmp_path / "run")
 
 
-def test_another_kind_of_device_is_refused(tmp_path):
-    state = tiny.make().state_dict()
+def test_another_kind_of_device_goes_on_with_other_random_numbers_and_says_so(tmp_path):
+    """Where Colab's GPU hours have ended, say. The saved random numbers mean nothing to another device's generator."""
+    begun = tiny.make(epochs=3)
+    begun.fit(progress=False)
+    state = begun.state_dict()
     state["settings"] = state["settings"] | {"device": "cuda"}
+    state["rng"] = torch.zeros(16, dtype=torch.uint8)  # as long as CUDA's
     save_checkpoint(tmp_path / "run", state)
-    with pytest.raises(CheckpointError, match="device: 'cuda' there, 'cpu' here"):
-        tiny.make().fit(progress=False, checkpoint=tmp_path / "run")
+    moved = tiny.make(epochs=5)
+    with pytest.warns(UserWarning, match="after epoch 3: continued on cpu, after cuda, with other random numbers"):
+        history = moved.fit(progress=False, checkpoint=tmp_path / "run")
+    for measure in ("d_loss", "diversity"):
+        assert history[measure][:3].tolist() == begun.history[measure].tolist() and len(history) == 5
+    assert [(event["kind"], event["epoch"]) for event in history.events] == [("moved", 3)]
+    assert moved.rng.initial_seed() != begun.rng.initial_seed(), "it would draw the first epoch's numbers again"
 
 
 class Payload:

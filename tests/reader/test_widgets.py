@@ -25,7 +25,11 @@ from helpers.reader import widgets
 from helpers.reader.widgets import scrubbers
 from helpers.reader.widgets.dashboard import REDRAW_SHARE
 
-pytestmark = pytest.mark.filterwarnings("error")  # a reader would see them
+pytestmark = [
+    pytest.mark.filterwarnings("error"),  # a reader would see them
+    # ipywidgets 7, which Colab has, in a newer ipykernel; Python hides this one from readers.
+    pytest.mark.filterwarnings("ignore:The `ipykernel.comm.Comm` class has been deprecated:DeprecationWarning"),
+]
 
 ALT = "What a reader who cannot see the picture is told."
 
@@ -64,7 +68,7 @@ def assert_same_run(one: Trainer, other: Trainer) -> None:
     assert all(np.array_equal(one.history.grids[e], other.history.grids[e]) for e in one.history.grids)
 
 
-def wait_until(good, seconds: float = 30) -> None:
+def wait_until(good, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not good():
         assert time.monotonic() < end, "it did not happen in time"
@@ -127,30 +131,43 @@ def test_run_equals_plain_fit_bit_for_bit():
     assert dashboard.png != first and dashboard.status.value == "finished: epoch 6 of 6"
 
 
+def at_steps(trainer: Trainer, actions: dict) -> None:
+    """Do something right after the trainer's n-th step, in the thread that trains: however busy the machine is, the
+    training has not ended by then.
+    """
+    step, count = trainer.step, 0
+
+    def counted():
+        nonlocal count
+        measures, count = step(), count + 1
+        actions.get(count, lambda: None)()
+        return measures
+
+    trainer.step = counted
+
+
 def test_every_button_in_between_changes_nothing():
     plain, trainer = toy_trainer(9, per_epoch=30), toy_trainer(9, per_epoch=30)
     plain.fit(progress=False)
     dashboard = widgets.TrainingDashboard(trainer, ALT)
     press = {text: button.click for text, button in dashboard.buttons.items()}
+    at_steps(trainer, {70: press["Pause"], 130: press["Stop"]})
 
     press["Step"]()
     dashboard.wait()
     assert len(trainer.history) == 1 and dashboard.status.value == "stopped: epoch 1 of 9"
     press["Run"]()
-    wait_until(lambda: len(trainer.history) >= 2)
-    press["Pause"]()
     wait_until(lambda: dashboard.status.value.startswith("paused"))
     held, then = weights(trainer), len(trainer.history)
+    assert then == 2
     time.sleep(0.1)
     assert all(np.array_equal(a, b) for a, b in zip(held, weights(trainer), strict=True))
     press["Step"]()  # to the end of the epoch under way
     dashboard.wait()
     assert len(trainer.history) == then + 1
     press["Run"]()
-    wait_until(lambda: len(trainer.history) >= then + 2)
-    press["Stop"]()
     dashboard.wait()
-    assert trainer.history.status == "interrupted" and len(trainer.history) < 9
+    assert trainer.history.status == "interrupted" and len(trainer.history) == 5
     kept = list(trainer.history.rows)
     press["Run"]()
     dashboard.wait()
@@ -173,13 +190,14 @@ def test_stop_ends_a_pause_and_keeps_the_epoch():
 def test_a_pause_does_not_count_as_training_time():
     trainer = toy_trainer(2, per_epoch=60)
     dashboard = widgets.TrainingDashboard(trainer, ALT)
+    start = time.perf_counter()
     dashboard.run()
     dashboard.pause()
     wait_until(lambda: dashboard.status.value.startswith("paused"))
     time.sleep(2)
     dashboard.run()
     dashboard.wait()
-    assert trainer.history["seconds"].max() < 1.8
+    assert trainer.history["seconds"].sum() < time.perf_counter() - start - 2
 
 
 def test_buttons_do_no_harm_when_nothing_runs_or_all_is_done():
@@ -245,26 +263,62 @@ def test_redrawing_takes_less_than_a_twentieth_of_the_training_time(monkeypatch)
 
 @pytest.fixture
 def lab():
-    return widgets.GanLab(ALT, steps=2)
+    return widgets.GanLab(ALT, steps=40)
 
 
-@pytest.mark.parametrize("button, moved", [("D: 2", [2, 0]), ("G: 2", [0, 2]), ("both: 2 ", [2, 2])])
+@pytest.mark.parametrize(
+    "button, moved", [("Play", [40, 40]), ("D alone", [20, 0]), ("G alone", [0, 20])], ids=lambda value: str(value)[:7]
+)
 def test_lab_moves_the_sides_it_says(lab, button, moved):
     trainer, before, first = lab.trainer, weights(lab.trainer), lab.png
     next(b for text, b in lab.buttons.items() if text.startswith(button)).click()
+    lab.wait()
     count = len(list(trainer.generators.parameters()))
     changed = [not np.array_equal(a, b) for a, b in zip(before, weights(trainer), strict=True)]
     assert changed == [bool(moved[1])] * count + [bool(moved[0])] * (len(changed) - count)
-    assert lab.moves == moved and lab.status.value == f"D took {moved[0]} steps, G {moved[1]}"
+    assert lab.moves == moved and lab.status.value.startswith(f"D took {moved[0]} steps, G {moved[1]}; ")
     assert lab.png != first
 
 
 def test_moving_both_is_what_the_training_loop_does(lab):
-    other = widgets.GanLab(ALT, steps=2)
-    lab.move(True, True)
-    other.trainer.step()
-    other.trainer.step()
+    other = widgets.GanLab(ALT)
+    lab.play()
+    lab.wait()
+    for _ in range(40):
+        other.trainer.step()
     assert all(np.array_equal(a, b) for a, b in zip(weights(lab.trainer), weights(other.trainer), strict=True))
+    assert [step for step, *_ in lab.frames] == [0, 20, 40]
+
+
+def test_a_game_that_was_paused_goes_on_as_if_it_had_not_been():
+    plain, lab = widgets.GanLab(ALT, steps=80), widgets.GanLab(ALT, steps=80)
+    plain.move(steps=120)
+    lab.buttons["Play 80 steps"].click()
+    wait_until(lambda: len(lab.frames) >= 2)
+    lab.buttons["Pause"].click()
+    stood = lab.moves[0]
+    assert stood in (20, 40, 60, 80) and not lab._thread.is_alive()
+    lab.move(steps=120 - stood)
+    assert all(np.array_equal(a, b) for a, b in zip(weights(lab.trainer), weights(plain.trainer), strict=True))
+
+
+def test_every_button_ends_a_game_under_way_without_harm(lab):
+    for text in (*lab.buttons, *lab.buttons):
+        lab.play()
+        lab.play()  # pressed twice
+        lab.buttons[text].click()
+    lab.wait()
+    assert all(np.isfinite(w).all() for w in weights(lab.trainer))
+    assert lab.frames[-1][0] == max(lab.moves), lab.moves
+
+
+def test_an_error_while_playing_is_shown(lab, monkeypatch):
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: raised.append(arguments.exc_type))
+    monkeypatch.setattr(lab.trainer, "next_batch", lambda: 1 / 0)
+    lab.play()
+    lab.wait()
+    assert lab.status.value == "the game failed: division by zero" and raised == [ZeroDivisionError]
 
 
 def test_looking_changes_nothing(lab):
@@ -272,6 +326,7 @@ def test_looking_changes_nothing(lab):
     state = {name: value.clone() for name, value in lab.trainer.discriminator.state_dict().items()}
     rng, first = lab.trainer.rng.get_state(), lab.png
     lab.redraw()
+    lab.still()
     assert lab.png == first and torch.equal(lab.trainer.rng.get_state(), rng)
     assert all(torch.equal(state[name], value) for name, value in lab.trainer.discriminator.state_dict().items())
     assert lab.trainer.discriminator.training
@@ -280,7 +335,7 @@ def test_looking_changes_nothing(lab):
 def test_lab_leaves_the_readers_random_numbers_alone(lab):
     before = torch.get_rng_state()
     lab.buttons["Start again"].click()
-    lab.move(True, True)
+    lab.move()
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -288,11 +343,67 @@ def test_lab_leaves_the_readers_random_numbers_alone(lab):
 def test_each_choice_changes_the_picture_and_brings_it_back(lab, name, value):
     control, first = getattr(lab, name), lab.png
     before = control.value
-    lab.move(True, True)
+    lab.move()
     control.value = value
     assert lab.png != first and lab.moves == [0, 0]
     control.value = before
     assert lab.png == first
+
+
+def test_the_pace_changes_the_game_under_way(lab):
+    lab.move()
+    first = lab.png
+    lab.pace.value = 5.0
+    assert lab.moves == [20, 20] and lab.png != first
+    rates = [o.param_groups[0]["lr"] for o in (lab.trainer.optimizer_d, lab.trainer.optimizer_g)]
+    assert rates == pytest.approx([5e-3, 1e-3])
+    lab.pace.value = 1.0
+    assert lab.png == first and lab.trainer.optimizer_d.param_groups[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_presets_set_every_control_and_are_named_when_they_are_met(lab):
+    for name, values in lab.PRESETS.items():
+        lab.preset.value = name
+        assert lab._chosen() == lab.DEFAULTS | values
+        again = widgets.GanLab(ALT, preset=name, steps=40)
+        assert again._chosen() == lab._chosen() and again.preset.value == name and again.png == lab.png
+    lab.loss.value = "hinge"
+    assert lab.preset.value == "my own" and lab.spectral.value
+    lab.loss.value = "GAN"
+    assert lab.preset.value == "spectral norm"
+    lab.spectral.value, lab.pace.value = False, 5.0
+    assert lab.preset.value == "quick D"
+    assert widgets.GanLab(ALT, pace=5.0).preset.value == "quick D"
+    assert widgets.GanLab(ALT, "quick D", count=2)._chosen() == lab.DEFAULTS | {"pace": 5.0, "count": 2}
+    with pytest.raises(ValueError, match="preset='none'; allowed: 'collapse', 'quick D'"):
+        widgets.GanLab(ALT, preset="none")
+    with pytest.raises(ValueError, match=r"choices=\['speed'\]; allowed: 'data', 'count'"):
+        widgets.GanLab(ALT, speed=2)
+
+
+def test_a_preset_starts_one_new_game(lab, monkeypatch):
+    started = []
+    make = lab._new_players
+    monkeypatch.setattr(lab, "_new_players", lambda: started.append(lab._chosen()) or make())
+    lab.preset.value = "four generators"
+    assert started == [lab.DEFAULTS | {"count": 4}] and len(lab.trainer.generators) == 4
+
+
+@pytest.mark.parametrize("preset, least, most", [("collapse", 0, 4), ("quick D", 6, 8), ("four generators", 5, 8)])
+def test_presets_show_what_their_names_say(preset, least, most):
+    lab = widgets.GanLab(ALT, preset=preset)
+    lab.move(steps=300)
+    assert least <= lab.frames[-1][2] <= most
+
+
+def test_what_remains_without_a_kernel_are_six_moments(lab):
+    lab.move(steps=200)
+    *fields, _bar, course = lab.strip().axes
+    assert [ax.get_title().split(":")[0] for ax in fields] == [f"step {step}" for step in (0, 40, 80, 120, 160, 200)]
+    np.testing.assert_array_equal(course.lines[0].get_xdata(), range(0, 201, 20))
+    np.testing.assert_array_equal(course.lines[0].get_ydata(), [covered for *_, covered in lab.frames])
+    data, metadata = lab._repr_mimebundle_()
+    assert data["image/png"] == lab.still() != lab.png and metadata["image/png"]["alt"] == ALT
 
 
 @pytest.mark.parametrize("loss", widgets.GanLab.LOSSES)
@@ -300,18 +411,9 @@ def test_every_loss_trains_with_any_number_of_generators(lab, loss):
     lab.loss.value = loss
     for count in (1, 2, 4):
         lab.count.value = count
-        lab.move(True, True)
+        lab.move()
         assert all(np.isfinite(w).all() for w in weights(lab.trainer))
         assert len(lab.trainer.generators) == count
-
-
-def test_arrows_lead_to_lower_loss(lab):
-    lab.move(True, True, times=20)
-    fakes, arrows = (torch.from_numpy(a) for a in lab._fakes_and_directions(lab.trainer.generators[0]))
-    loss = lab.trainer.objective.generator_losses
-    with torch.no_grad():
-        here, there = (loss(lab.trainer.score(x)[None]).mean() for x in (fakes, fakes + 0.1 * arrows))
-    assert there < here
 
 
 # ---- recorded runs -------------------------------------------------------------------------------------------------

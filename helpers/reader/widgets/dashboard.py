@@ -16,7 +16,8 @@ class TrainingDashboard(Panel):
 
     Run trains to the last epoch, Pause holds it after the current step, Stop ends it after the current epoch, Step
     trains to the end of one epoch. Nothing is lost: ``trainer.history`` and weights are those of a plain ``fit``, and
-    Run goes on from there. Training runs in a thread of its own, so that the notebook stays usable meanwhile.
+    Run goes on from there. Training runs in a thread of its own, so that the notebook stays usable meanwhile. On a GPU
+    of Apple's, where two threads at once end the process, it runs in the cell, and the notebook's stop button ends it.
     """
 
     def __init__(self, trainer: Trainer, alt: str):
@@ -68,8 +69,11 @@ class TrainingDashboard(Panel):
                 return
             self.wait()  # a thread that no longer trains may still be drawing
             self._running, self.trainer.history.status = True, "running"
-            self._thread = threading.Thread(target=self._train, daemon=True)
-            self._thread.start()
+            if self.trainer.device.type != "mps":
+                self._thread = threading.Thread(target=self._train, daemon=True)
+                self._thread.start()
+                return
+        self._train()
 
     def _is_to_go_on(self) -> bool:
         with self._lock:  # so that no button pressed at this very moment is lost
@@ -88,6 +92,8 @@ class TrainingDashboard(Panel):
                 if spent + 2 * self.redraw_seconds <= REDRAW_SHARE * seconds:  # room for this picture and the last one
                     self.redraw()
                     spent += self.redraw_seconds
+        except KeyboardInterrupt:  # the stop button, where training runs in the cell
+            self._running = False
         except Exception as error:  # which would vanish with the thread
             self._running, history.status = False, "interrupted"
             self.status.value = f"training failed: {error}"

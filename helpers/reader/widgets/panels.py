@@ -34,7 +34,7 @@ class Panel:
     def redraw(self, _change=None) -> None:
         """Draw the picture anew."""
         fig, dpi = self.draw(), 80
-        self.png = base64.b64encode(figures.to_png(fig, dpi)).decode()
+        self.png = base64.b64encode(figures.to_png(fig, dpi, quick=True)).decode()
         # With its size known beforehand, the page does not jump when a new picture arrives.
         width, height = (fig.get_size_inches() * dpi).astype(int)
         self.image.value = (
@@ -42,10 +42,14 @@ class Panel:
             f'style="max-width:100%;height:auto" src="data:image/png;base64,{self.png}">'
         )
 
+    def still(self) -> str:
+        """What remains where no kernel runs, as base64 PNG: by default the picture of the moment."""
+        return self.png
+
     def _repr_mimebundle_(self, include=None, exclude=None):
         """One message with the live widget and what stays when there is no kernel."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        data = {"text/plain": self.alt, "image/png": self.png, "application/vnd.jupyter.widget-view+json": view}
+        data = {"text/plain": self.alt, "image/png": self.still(), "application/vnd.jupyter.widget-view+json": view}
         return data, {"image/png": {"alt": self.alt}}
 
 

@@ -1,18 +1,22 @@
-"""Stamps where a copy is published into every Colab badge and set-up cell.
+"""Stamps where a copy is published: Colab badges, set-up cells, the citation, and the site's address.
 
-    python tools/stamp_colab.py OWNER/REPO [BRANCH]
+    python tools/stamp.py OWNER/REPO [BRANCH]
 
-The present stamp is read from tools/setup_cell.py, so the command can be given again after a move. `--check`
-changes nothing and exits with 1 when a file carries another stamp than that cell.
+The present stamp is read from tools/setup_cell.py, so the command can be given again after a move; the site and its
+book ask for it when they are built, and the workflows need none. `--check` changes nothing and exits with 1 when a file
+carries another stamp than that cell.
 """
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from helpers.files import write_atomically  # noqa: E402
+
 REPOSITORY = r"[\w.-]+/[\w.-]+?"
 CLONE_URL = re.compile(rf"(https://github\.com/)({REPOSITORY})(\.git)")
 CLONE_BRANCH = re.compile(r'(GAN_REPO_REF\\?", \\?")([^"\\]+)(\\?")')
@@ -23,6 +27,7 @@ def stamped_files() -> list[Path]:
     return [
         ROOT / "tools" / "setup_cell.py",
         ROOT / "README.md",
+        ROOT / "CITATION.cff",
         *sorted((ROOT / "notebooks").glob("*.ipynb")),
     ]
 
@@ -33,11 +38,27 @@ def current_stamp() -> tuple[str, str]:
     return CLONE_URL.search(text)[2], CLONE_BRANCH.search(text)[2]
 
 
-def stamp(text: str, repository: str, branch: str) -> str:
-    """`text` of a file (a notebook's JSON included) with every badge, clone URL and branch replaced."""
+def repository_address(repository: str) -> str:
+    return f"https://github.com/{repository}"
+
+
+def site_address(repository: str) -> str:
+    owner, name = repository.split("/")
+    return f"https://{owner}.github.io/{name}/"
+
+
+def stamp(text: str, repository: str, branch: str, former: str | None = None) -> str:
+    """`text` of a file (a notebook's JSON included) with every badge, clone URL and branch replaced.
+
+    The addresses of the repository `former` and of its site are replaced, too; those of others stay.
+    """
     text = CLONE_URL.sub(rf"\g<1>{repository}\g<3>", text)
     text = CLONE_BRANCH.sub(rf"\g<1>{branch}\g<3>", text)
-    return BADGE.sub(rf"\g<1>{repository}\g<3>{branch}\g<5>", text)
+    text = BADGE.sub(rf"\g<1>{repository}\g<3>{branch}\g<5>", text)
+    if former:
+        text = re.sub(rf"{re.escape(repository_address(former))}(?![\w-])", repository_address(repository), text)
+        text = text.replace(site_address(former), site_address(repository))
+    return text
 
 
 def main() -> int:
@@ -46,6 +67,7 @@ def main() -> int:
     parser.add_argument("branch", nargs="?", default="main")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
+    former = current_stamp()[0]
     if arguments.check:
         repository, branch = current_stamp()
     elif arguments.repository and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.repository):
@@ -57,13 +79,11 @@ def main() -> int:
     changed = []
     for path in filter(Path.is_file, stamped_files()):
         old = path.read_text(encoding="utf-8")
-        new = stamp(old, repository, branch)
+        new = stamp(old, repository, branch, former)
         if new != old:
             changed.append(path.relative_to(ROOT))
             if not arguments.check:
-                temporary = path.with_name(path.name + ".tmp")
-                temporary.write_text(new, encoding="utf-8")
-                os.replace(temporary, path)
+                write_atomically(path, new.encode())
     print(
         f"{repository} at {branch}: {len(changed)} files {'differ' if arguments.check else 'changed'}",
         *changed,

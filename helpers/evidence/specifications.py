@@ -1,0 +1,87 @@
+"""What the multiverse says: PSG-GAN against SNGAN under every specification, and which choice moves the outcome.
+
+The specifications and what is read off them stand in ``helpers.gan.multiverse``.
+"""
+
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+import numpy as np
+
+from helpers.evidence.comparison import Table, read_all, tabulate
+from helpers.evidence.records import RUNS
+from helpers.gan.multiverse import CHOICES, EPOCHS, SPECIFICATIONS, SYSTEMS
+
+# The claims that are read off each specification: words -> whether an outcome agrees.
+READINGS = {
+    "better digits (FID below SNGAN's)": lambda outcome: outcome.fid_ratio < 1,
+    "gap 20 % to 60 % smaller, L_D": lambda outcome: 0.2 < outcome.reduction < 0.6,
+    "gap 20 % to 60 % smaller, L_D/2": lambda outcome: 0.2 < outcome.reduction_halved < 0.6,
+    "pick accuracy within 0.05 of 1/3": lambda outcome: abs(outcome.pick_accuracy - 1 / 3) < 0.05,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """PSG-GAN (average loss) under one specification; each number is a mean over the seeds there are."""
+
+    name: str
+    fid_ratio: float  # FID over SNGAN's
+    reduction: float  # of the gap, against SNGAN's, with L_D as it is
+    reduction_halved: float  # with L_D/2
+    pick_accuracy: float
+    fids: dict[str, float]  # system -> FID
+    seeds: int
+
+    @property
+    def high(self) -> dict[str, bool]:
+        """Choice -> whether this specification has its high level."""
+        specification = SPECIFICATIONS[self.name]
+        return {name: getattr(specification, name) == levels[1] for name, levels in CHOICES.items()}
+
+
+def read_outcomes(runs: Path = RUNS) -> list[Outcome]:
+    """One outcome per specification of which all three systems are recorded, lowest ratio of FIDs first."""
+    found = []
+    for name in SPECIFICATIONS:
+        recorded = read_all(SYSTEMS, "mnist", Path(runs) / "multiverse" / name)
+        table = tabulate(recorded, EPOCHS)
+        if all(map(table.seeds, SYSTEMS)):
+            found.append(_outcome(name, table))
+    return sorted(found, key=lambda outcome: outcome.fid_ratio)
+
+
+def _outcome(name: str, table: Table) -> Outcome:
+    def mean(system, measure):
+        return table.interval(system, measure).mean
+
+    return Outcome(
+        name,
+        mean("psg_average", "fid") / mean("sngan", "fid"),
+        1 - mean("psg_average", "gap") / mean("sngan", "gap"),
+        1 - mean("psg_average", "gap_halved") / mean("sngan", "gap_halved"),
+        mean("psg_average", "pick_accuracy"),
+        {system: mean(system, "fid") for system in SYSTEMS},
+        min(len(table.seeds(system)) for system in SYSTEMS),
+    )
+
+
+def agreement(outcomes: list[Outcome]) -> dict[str, tuple[int, int]]:
+    """Each reading -> in how many rows of the design it holds, of how many; the centre is no row."""
+    rows = [outcome for outcome in outcomes if outcome.name != "centre"]
+    return {words: (sum(map(agrees, rows)), len(rows)) for words, agrees in READINGS.items()}
+
+
+def main_effects(outcomes: list[Outcome]) -> dict[str, float]:
+    """Choice -> how its high level moves log(FID ratio) on average; needs all twelve rows, else nothing."""
+    rows = [outcome for outcome in outcomes if outcome.name != "centre"]
+    if len(rows) < len(SPECIFICATIONS) - 1:
+        return {}
+    return {
+        name: float(
+            np.mean([log(row.fid_ratio) for row in rows if row.high[name]])
+            - np.mean([log(row.fid_ratio) for row in rows if not row.high[name]])
+        )
+        for name in CHOICES
+    }

@@ -1,0 +1,71 @@
+"""The choices that the PSG-GAN paper leaves open, as a small multiverse: twelve ways to have set its runs.
+
+A Plackett-Burman design of twelve rows (Plackett & Burman 1946) varies six choices at two levels each, so that every
+level of one choice meets both levels of every other equally often: the main effects can be told apart with twelve runs
+of each system rather than 64. ``centre`` is what all other recorded runs have.
+
+What will be read off the runs was fixed on 2026-11-24, before any was looked at. After 100 epochs, one seed, in each
+specification: is the FID of PSG-GAN (average loss) below SNGAN's; is its gap 20 % to 60 % smaller, with L_D as it is
+and halved; is its final pick accuracy within 0.05 of 1/3? A claim is called robust if it holds in ten of twelve rows.
+The two rows with the lowest and the highest ratio of FIDs then get two seeds more.
+"""
+
+from dataclasses import asdict, dataclass
+
+# The first row of the design; the next ten are its rotations, the last is all low.
+FIRST_ROW = (1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """One way to set what the paper does not name; the defaults are this project's."""
+
+    d_hidden: tuple[int, int] = (512, 256)  # widths of D's hidden layers
+    d_dropout: float = 0.0  # after each of them
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    batch_size: int = 100
+    unit_pixels: bool = False  # D sees pixels in [0, 1] rather than in [-1, 1]
+
+    def of_discriminator(self) -> dict:
+        """Options of ``networks.Discriminator``."""
+        return {"hidden": self.d_hidden, "dropout": self.d_dropout, "unit_pixels": self.unit_pixels}
+
+    def settings(self) -> dict:
+        """Fields of ``Settings``."""
+        return {
+            "learning_rate": self.learning_rate,
+            "betas": (self.beta1, 0.999),
+            "batch_size": self.batch_size,
+        }
+
+    def describe(self) -> dict:
+        return asdict(self)
+
+
+# Choice -> its low and its high level.
+CHOICES = {
+    "d_hidden": ((512, 256), (256, 128)),
+    "d_dropout": (0.0, 0.3),
+    "learning_rate": (2e-4, 1e-3),
+    "beta1": (0.5, 0.9),
+    "batch_size": (64, 128),
+    "unit_pixels": (False, True),
+}
+
+
+def design(columns: int) -> list[tuple[int, ...]]:
+    """The twelve rows of the Plackett-Burman design, cut to its first so many columns of eleven; 1 is high."""
+    length = len(FIRST_ROW)
+    rows = [tuple(FIRST_ROW[(column - row) % length] for column in range(columns)) for row in range(length)]
+    return [*rows, (0,) * columns]
+
+
+SPECIFICATIONS = {"centre": Specification()} | {
+    f"pb{number:02}": Specification(
+        **{name: levels[high] for (name, levels), high in zip(CHOICES.items(), row, strict=True)}
+    )
+    for number, row in enumerate(design(len(CHOICES)), 1)
+}
+SYSTEMS = ("gan", "sngan", "psg_average")
+EPOCHS = 100

@@ -1,0 +1,26 @@
+"""The keys of all exercises, out of the reader's sight: a module per notebook, each with KEYS: "04.2" -> a question.
+
+Where an answer can be computed it is, from the same functions that the notebook teaches.
+"""
+
+from helpers.reader.keys import (
+    comparison,
+    evidence,
+    gan_basics,
+    loss_functions,
+    normalization,
+    psg_gan,
+    sngan,
+    start_here,
+)
+
+KEYS = (
+    start_here.KEYS
+    | gan_basics.KEYS
+    | sngan.KEYS
+    | psg_gan.KEYS
+    | comparison.KEYS
+    | evidence.KEYS
+    | loss_functions.KEYS
+    | normalization.KEYS
+)

@@ -1,0 +1,63 @@
+"""What is read off the multiverse, on constructed runs of which the answer is known."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from helpers.evidence import recorder, specifications
+from helpers.gan.history import History
+from helpers.gan.multiverse import CHOICES, EPOCHS, SPECIFICATIONS, SYSTEMS
+from helpers.gan.objectives import GAN, PSG
+
+
+def write(root, name, system, fid, gap=0.5):
+    """One constructed run: levels that do not move, a given FID and gap."""
+    count = 2 if system == "psg_average" else 1
+    row = {"d_loss": 1.2, "g_loss": 1.2 - gap, "pick_accuracy": 0.7, "d_real": 0.6, "d_fake": 0.4}
+    row |= {f"g{k}_loss": row["g_loss"] for k in range(1, count + 1)} | {"accuracy_real": 0.6, "accuracy_fake": 0.6}
+    objective = (PSG() if count == 2 else GAN()).describe()
+    settings = {"seed": 0, "label": system, "objective": objective, "generators": count}
+    rows = [{"epoch": epoch} | row for epoch in range(1, EPOCHS + 1)]
+    grids = {EPOCHS: np.zeros((count, 1, 1, 28, 28), np.uint8)}
+    trainer = SimpleNamespace(history=History(settings, rows, grids, "complete"))
+    folder = root / "multiverse" / name / "mnist" / system / "seed0"
+    folder.mkdir(parents=True)
+    quality = {EPOCHS: {"mixture": {"fid": fid}}}
+    recorder._write_record(folder, {}, trainer, {"specification": {}}, quality, weights=False)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """All specifications; dropout doubles PSG-GAN's FID, which is 0.8 of SNGAN's, and nothing else does anything."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, specification in SPECIFICATIONS.items():
+        for system in SYSTEMS:
+            fid = 8.0 * (2 if specification.d_dropout else 1) if system == "psg_average" else 10.0
+            write(root, name, system, fid, gap=0.3 if system == "psg_average" else 0.5)
+    return specifications.read_outcomes(root)
+
+
+def test_outcomes_are_sorted_and_say_what_was_chosen(outcomes):
+    ratios = [outcome.fid_ratio for outcome in outcomes]
+    assert ratios == sorted(ratios) and {round(ratio, 6) for ratio in ratios} == {0.8, 1.6}
+    assert len(outcomes) == 13 and all(outcome.seeds == 1 for outcome in outcomes)
+    assert outcomes[-1].high["d_dropout"] and not outcomes[0].high["d_dropout"]
+    assert outcomes[0].reduction == pytest.approx(0.4)
+    assert outcomes[0].reduction_halved == pytest.approx(1 - 0.3 / 0.1)
+
+
+def test_agreement_counts_the_rows_of_the_design(outcomes):
+    assert list(specifications.agreement(outcomes).values()) == [(6, 12), (12, 12), (0, 12), (0, 12)]
+
+
+def test_the_choice_that_decides_is_found_and_no_other(outcomes):
+    effects = specifications.main_effects(outcomes)
+    assert effects.pop("d_dropout") == pytest.approx(math.log(2))
+    assert set(effects) == set(CHOICES) - {"d_dropout"} and effects == pytest.approx(dict.fromkeys(effects, 0))
+
+
+def test_without_all_rows_there_are_no_main_effects(outcomes, tmp_path):
+    assert specifications.main_effects(outcomes[:7]) == {}
+    assert specifications.read_outcomes(tmp_path) == []

@@ -1,0 +1,64 @@
+"""Notebooks on a GPU that is not there: every cell in a kernel of its own, between two cells that watch.
+
+    python tests/watched_notebooks.py cuda|mps NOTEBOOK ...
+
+tests/test_colab.py runs every notebook so on CUDA, which is what Colab has, and tests/reader/test_exercises.py on MPS.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import nbformat
+from fake_device import KINDS
+
+TESTS = Path(__file__).resolve().parent
+START = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("fake_device", {path!r})
+sys.modules["fake_device"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["fake_device"])
+watching = sys.modules["fake_device"].FakeDevice({kind!r}).__enter__()
+"""
+END = "print(watching.report())"
+
+
+def watch(notebook, kind: str) -> None:
+    """Put the two cells around a notebook's own."""
+    start = START.format(path=str(TESTS / "fake_device.py"), kind=kind).strip()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(start))
+    notebook.cells.append(nbformat.v4.new_code_cell(END))
+
+
+def report(notebook) -> str:
+    """What the last cell of an executed notebook has printed."""
+    return notebook.cells[-1].outputs[0].text.strip()
+
+
+def main() -> int:
+    sys.path.insert(0, str(TESTS.parent))
+    from tools.build_notebooks import execute, kernel_environment
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    chosen, clean = parser.parse_args(), True
+    for path in chosen.notebooks:
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            cell.metadata["tags"] = ["raises-exception"]  # go on after an error: later cells may have others
+        watch(notebook, chosen.kind)
+        execute(notebook, path.resolve().parent, kernel_environment("smoke"))
+        found = report(notebook)
+        print(f"== {path.name} on {chosen.kind}", found, sep="\n")
+        for number, cell in enumerate(notebook.cells[1:-1]):
+            for output in cell.get("outputs", ()):
+                if output.output_type == "error":
+                    print(f"cell {number} ends in {output.ename}: {output.evalue}")
+                    clean = False
+        clean = clean and found == "no findings"
+    return 0 if clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
