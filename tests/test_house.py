@@ -19,8 +19,8 @@ MODULES = {
     for path in sorted((ROOT / "helpers").rglob("*.py"))
     if path.parent.name != "former"
 }
-# Each costs seconds, and most notebooks do without; helpers/__init__.py says so.
-SLOW = ("torchvision", "torchmetrics", "sklearn", "scipy", "matplotlib.pyplot")
+# Each costs seconds, and most notebooks do without; helpers/__init__.py says so. Dask is not even installed everywhere.
+SLOW = ("torchvision", "torchmetrics", "sklearn", "scipy", "matplotlib.pyplot", "distributed")
 
 
 def imports(module: str, source: str) -> set[str]:
