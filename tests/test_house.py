@@ -65,9 +65,7 @@ GRAPH = {module: imports(module, path.read_text(encoding="utf-8")) for module, p
 
 def test_the_listing_shows_the_floors():
     found = {
-        path.stem
-        for path in (ROOT / "helpers").iterdir()
-        if path.stem not in ("__init__", "__pycache__", "former")
+        path.stem for path in (ROOT / "helpers").iterdir() if path.stem not in ("__init__", "__pycache__", "former")
     }
     assert found == set(FLOORS)
     for name in FLOORS[:-1]:
