@@ -24,7 +24,7 @@ from helpers.evidence.provenance import describe_environment
 from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, run_folder, seal
 from helpers.files import write_atomically
 from helpers.gan.history import History
-from helpers.gan.multiverse import SPECIFICATIONS
+from helpers.gan.multiverse import ROWS, SPECIFICATIONS
 from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure.judge import Judge, find_ruler
@@ -275,9 +275,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
-    parser.add_argument(
-        "--specification", choices=list(SPECIFICATIONS)[1:], help="settings of the multiverse, not ours"
-    )
+    parser.add_argument("--specification", choices=ROWS, help="settings of the multiverse, not ours")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)

@@ -1,7 +1,7 @@
 """Runs the matrix: ``python -m helpers.evidence.replicate``, the most wanted runs first, here or on a Dask cluster.
 
-``--status`` only says what is complete, half done and missing, and what the rest costs. Ctrl-C loses nothing: the same
-command goes on.
+What is complete is skipped, and Ctrl-C loses nothing: the same command goes on. ``--status`` only says what is there
+and what the rest costs, as ``matrix`` does.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,13 @@ from tqdm.auto import tqdm
 
 from helpers.device import pick_device
 from helpers.evidence import matrix
-from helpers.evidence.matrix import Row, Run
+from helpers.evidence.matrix import Run
 from helpers.evidence.records import RUNS, RecordError, read_record
 from helpers.evidence.workers import Cluster, ClusterError, Processes, Unfit, default_processes
-from helpers.files import PROJECT
 from helpers.gan.resume import CheckpointError
 
 COMMAND = "python -m helpers.evidence.replicate"
 LOOK = 5.0  # seconds after which the driver looks for new workers, though no run has come back
-WORKERS = (1, 10, 100, 1000)  # for how many the status says how long all takes
 
 
 # ---- the driver ------------------------------------------------------------------------------------------------------
@@ -121,67 +118,7 @@ def replicate(todo: list[Run], place, progress: Progress) -> dict[Run, Exception
     return failed
 
 
-# ---- what is said ----------------------------------------------------------------------------------------------------
-
-
-def status(rows: list[Row], runs: Path = RUNS) -> str:
-    """The matrix as a table: what is complete, half done and missing, and the core-hours of all and to go."""
-    todo, known = matrix.all_runs(rows), matrix.seconds_per_epoch(runs, RUNS)
-    done = matrix.survey(todo, runs)
-    folders = {run.folder(): run for run in todo}
-    prices = {run: matrix.price(run, known) for run in todo}
-
-    def numbers(wanted: list[Run]) -> list[str]:
-        """wanted: as long as a row asks; a run that another row wants longer may serve it already."""
-        reached = [min(done[folders[run.folder()]], run.epochs) for run in wanted]
-        complete = sum(n == run.epochs for n, run in zip(reached, wanted, strict=True))
-        half = sum(0 < n < run.epochs for n, run in zip(reached, wanted, strict=True))
-        hours = [prices[folders[run.folder()]][0] * run.epochs / 3600 for run in wanted]
-        to_go = [h * (1 - n / run.epochs) for h, n, run in zip(hours, reached, wanted, strict=True)]
-        return [f"{n}" for n in (complete, half, len(wanted) - complete - half)] + [
-            f"{sum(hours):.3g}",
-            f"{sum(to_go):.3g}",
-        ]
-
-    heads = ("purpose", "data set", "systems", "seeds", "epochs", "complete", "half done", "missing", "core-h", "to go")
-    lines = [
-        (row.purpose, row.dataset, f"{len(row.systems)}", _seeds(row.seeds), f"{row.epochs}", *numbers(row.runs()))
-        for row in rows
-    ]
-    lines.append(("all, each run once", "", "", "", "", *numbers(todo)))
-    parts = [_columns([heads, *lines])]
-    half = [f"  {run}: epoch {done[run]} of {run.epochs}" for run in todo if 0 < done[run] < run.epochs]
-    parts += ["\n".join(["half done:", *half])] if half else []
-    priced = sorted({f"{run.dataset} {run.system} as {prices[run][1]}" for run in todo if prices[run][1]})
-    parts += [f"priced by another system, for want of a record: {', '.join(priced)}"] if priced else []
-    return "\n\n".join([*parts, _on_workers(todo, done, prices)])
-
-
-def _on_workers(todo: list[Run], done: dict[Run, int], prices: dict) -> str:
-    def hours(run, from_epoch=0):
-        return prices[run][0] * (run.epochs - from_epoch) / 3600
-
-    longest = max(todo, key=hours)
-    lines = [("workers", *(f"{n:,}" for n in WORKERS))]
-    for what, each in (("all", [hours(r) for r in todo]), ("to go", [hours(r, done[r]) for r in todo])):
-        lines.append((f"hours, {what}", *(f"{matrix.hours_on(n, each):.3g}" for n in WORKERS)))
-    bound = f"no number of workers is faster than the longest run: {longest}, {hours(longest):.3g} h"
-    return f"{_columns(lines)}\n{bound}"
-
-
-def _seeds(seeds: range) -> str:
-    return f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"
-
-
-def _columns(lines: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+# ---- against other records -------------------------------------------------------------------------------------------
 
 
 def comparison_with(run: Run, runs: Path, kept: Path) -> str:
@@ -210,12 +147,7 @@ def comparison_with(run: Run, runs: Path, kept: Path) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Work through the matrix of recorded runs, the most wanted first; what is complete is skipped."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=main.__doc__)
-    parser.add_argument("--status", action="store_true", help="say what is there and what the rest costs, run nothing")
-    parser.add_argument("--matrix", type=Path, default=matrix.MATRIX, help="another table (default: data/matrix.csv)")
-    parser.add_argument("--smoke", action="store_true", help="a tiny matrix, into results/smoke: does it all work?")
-    parser.add_argument("--only", default="", help="only rows with these words in their purpose or data set")
-    parser.add_argument("--seeds", type=int, help="seeds 0 to N - 1 in every row, whatever the table says")
-    parser.add_argument("--runs", type=Path, help="the folder to write to (default: data/runs)")
+    matrix.add_arguments(parser)
     parser.add_argument("--against", type=Path, help="afterwards compare with the records in this runs folder")
     parser.add_argument("--processes", type=int, help="how many at once (default: one for each core or GPU)")
     parser.add_argument(
@@ -224,22 +156,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cluster", help="the address of a Dask scheduler, tcp://HOST:PORT, instead of processes here")
     parser.add_argument("--interval", type=float, default=10, help="minutes after which a run is brought in (10)")
     chosen = parser.parse_args(arguments)
-    runs = chosen.runs or (PROJECT / "results" / "smoke" if chosen.smoke else RUNS)
     try:
-        rows = matrix.read_matrix(matrix.SMOKE if chosen.smoke else chosen.matrix)
-    except (OSError, ValueError) as error:
+        rows, runs = matrix.choose(chosen)
+    except ValueError as error:
         sys.exit(str(error))
-    rows = [row for row in rows if chosen.only in f"{row.purpose} {row.dataset}"]
-    if not rows:
-        sys.exit(f"--only {chosen.only!r} leaves nothing; `{COMMAND} --status` shows all rows")
-    if chosen.seeds:
-        rows = [replace(row, seeds=range(chosen.seeds)) for row in rows]
     if chosen.status:
-        print(status(rows, runs))
+        print(matrix.status(rows, runs))
         return
     todo = matrix.all_runs(rows)
     try:
-        failed = _run(todo, runs.resolve(), chosen)
+        failed = _run(todo, runs, chosen)
     except ClusterError as error:
         sys.exit(str(error))
     if chosen.against:

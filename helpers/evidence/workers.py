@@ -47,10 +47,11 @@ def work_on(run: Run, runs: Path, device: str, seconds: float, is_stopped=lambda
         run.epochs,
         runs,
         device,
-        command_line(run.system, run.dataset, run.seed, run.epochs, device, 1, run.weights),
+        command_line(run.system, run.dataset, run.seed, run.epochs, device, 1, run.weights, run.specification),
         every=every,
         progress=False,
         weights=run.weights,
+        specification=run.specification,
         pause=lambda: is_stopped() or time.monotonic() > end,
         stand_ins=False,
     )
