@@ -59,7 +59,7 @@ def architecture(count: int, title: str, spectral: bool = False) -> Figure:
     boxes = {
         "x": (0.6, 0, "real images\n$x$", "data"),
         "d": (6.4, middle / 2, "Discriminator\n$D$" + norm, "discriminator"),
-        "loss": (9.2, middle / 2, "which is real?\n$\\Rightarrow$ losses", "loss"),
+        "loss": (9.2, middle / 2, "each image's score\n$\\Rightarrow$ losses", "loss"),
     }
     arrows = [("x", "d", "", 0), ("d", "loss", "scores", 0), ("loss", "d", "", 0.45)]
     for k in range(1, count + 1):

@@ -129,7 +129,8 @@ def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = Fa
     ax.margins(y=0.1)  # room for the name of the outermost line
     ax.axhline(value, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
     ax.annotate(text, (where, value), xycoords=("axes fraction", "data"), xytext=(-2, -2 if below else 2),
-                textcoords="offset points", ha="right", va="top" if below else "bottom", fontsize=8)  # fmt: skip
+                textcoords="offset points", ha="right", va="top" if below else "bottom", fontsize=8,
+                bbox={"facecolor": "white", "alpha": 0.6, "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 
 def _seeds(runs) -> list[int]:
