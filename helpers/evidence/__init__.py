@@ -3,4 +3,4 @@ says what a few seeds can say, ``claims`` judges the paper by it, ``specificatio
 shows all of it as tables. Which runs there shall be stands in the ``matrix``; ``replicate`` makes them all, on the
 processes or the cluster of ``workers``."""
 
-from helpers.evidence import claims, comparison, inference, recorder, records, sheets, specifications
+from helpers.evidence import claims, comparison, inference, records, sheets, specifications

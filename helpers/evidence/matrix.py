@@ -23,7 +23,7 @@ from helpers.evidence.recorder import CHECKPOINT, is_complete
 from helpers.evidence.records import RUNS, RecordError, read_record, run_folder
 from helpers.files import PROJECT
 from helpers.gan.history import History
-from helpers.gan.multiverse import SPECIFICATIONS
+from helpers.gan.multiverse import ROWS
 from helpers.gan.networks import count_parameters
 from helpers.gan.resume import CheckpointError, load_checkpoint
 from helpers.gan.systems import SYSTEMS
@@ -104,8 +104,8 @@ def _read_row(place: str, cells: list[str]) -> Row:
     check("epochs", epochs, epochs.isdecimal() and int(epochs) > 0, "a whole number of at least 1")
     check("weights", weights, weights in ("yes", "no"), "yes, no")
     for name in settings.split() or [""]:
-        check("settings", name, name in (OURS, "all", *SPECIFICATIONS), f"{OURS}; all; {', '.join(SPECIFICATIONS)}")
-    names = SPECIFICATIONS if settings == "all" else [None if name == OURS else name for name in settings.split()]
+        check("settings", name, name in (OURS, "all", *ROWS), f"{OURS}; all; {', '.join(ROWS)}")
+    names = ROWS if settings == "all" else [None if name == OURS else name for name in settings.split()]
     check("settings", settings, "all" not in names, "all alone, or several names")
     seeds = range(int(first), int(last) + 1)
     return Row(purpose, dataset, tuple(systems.split()), seeds, int(epochs), weights == "yes", tuple(names))

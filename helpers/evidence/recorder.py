@@ -5,8 +5,6 @@ What a record is and how it is read stands in ``records``; what is measured afte
 """
 
 import argparse
-import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -22,10 +20,11 @@ from safetensors.torch import save
 
 from helpers.data.catalogue import CATALOGUE, load_dataset
 from helpers.device import full_float32, pick_device
+from helpers.evidence.provenance import describe_environment
 from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, run_folder, seal
-from helpers.files import PROJECT, write_atomically
+from helpers.files import write_atomically
 from helpers.gan.history import History
-from helpers.gan.multiverse import SPECIFICATIONS
+from helpers.gan.multiverse import ROWS, SPECIFICATIONS
 from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure.judge import Judge, find_ruler
@@ -234,36 +233,6 @@ def _kept_grids(history: History, all_epochs: bool = True) -> dict[int, np.ndarr
     return {epoch: grid[:, :16] if grid.shape[2] == 3 else grid for epoch, grid in grids.items()}
 
 
-def describe_environment(device: str) -> dict:
-    """What a number can depend on besides settings and seed."""
-    on_cuda = torch.device(device).type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else platform.machine()
-    rounded = torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
-    return {
-        "device": f"{device} ({name})",
-        "tf32": on_cuda and rounded,
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),  # a subclass of str, which a checkpoint does not take
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "revision": _revision(),
-    }
-
-
-def _revision() -> str:
-    """The commit that the code stands at, with "+" if helpers differs from it."""
-
-    def git(*arguments):
-        command = ["git", *arguments]
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "helpers") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def is_complete(folder: Path, epochs: int) -> bool:
     try:
         history = read_record(folder).history
@@ -306,7 +275,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
-    parser.add_argument("--specification", choices=SPECIFICATIONS, help="settings of the multiverse, not ours")
+    parser.add_argument("--specification", choices=ROWS, help="settings of the multiverse, not ours")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
