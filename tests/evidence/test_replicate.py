@@ -274,11 +274,11 @@ def test_a_worker_that_is_killed_costs_one_interval_and_nothing_is_recorded_twic
 
 def test_a_full_disk_on_a_worker_is_reported_with_the_runs_name(cluster, plain, tmp_path, capsys):
     (cluster[1] / "full").touch()
-    on(cluster, tmp_path / "runs", *one_run(tmp_path))
+    on(cluster, tmp_path / "runs", *a_matrix(tmp_path, seeds=0, epochs=2))
     assert not (cluster[1] / "full").exists()
     (refused,) = [line for line in capsys.readouterr().err.splitlines() if "No space left on device" in line]
-    assert refused.startswith("tcp://127.0.0.1:") and "gets no more runs: ring gan seed 5: " in refused
-    assert_all_as(plain, tmp_path / "runs", "ring/gan/seed5")
+    assert refused.startswith("tcp://127.0.0.1:") and "gets no more runs: ring gan seed 0: " in refused
+    assert_all_as(plain, tmp_path / "runs", "ring/gan/seed0")
 
 
 def test_a_run_that_another_process_has_is_left_to_it(cluster, tmp_path):
