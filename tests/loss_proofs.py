@@ -1,6 +1,6 @@
 """Proofs of what an objective has to do, as functions that raise AssertionError where it does something else.
 
-`test_losses.py` runs them on the objectives of `helpers`; notebook 05 runs them on the bugs it shows. Each takes the
+`test_losses.py` runs them on the objectives of `helpers`; notebook 05b runs them on the bugs it shows. Each takes the
 thing to be proven, so that a faulty version can be put in its place; none imports pytest, so that Colab can use them.
 """
 

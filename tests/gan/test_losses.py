@@ -474,13 +474,13 @@ def test_defaults_are_the_papers():
     assert not any(isinstance(layer, nn.BatchNorm1d) for layer in Discriminator().modules())
 
 
-# --- The bugs of notebook 05: each proof has to notice its bug, and to pass what is shown as right
+# --- The bugs of notebook 05b: each proof has to notice its bug, and to pass what is shown as right
 
 
 @pytest.fixture(scope="module")
 def bugs():
-    """What the cells of notebook 05 define that begin with "# Bug", run as they stand there."""
-    cells = json.loads((ROOT / "notebooks" / "05_loss_functions.ipynb").read_text(encoding="utf-8"))["cells"]
+    """What the cells of notebook 05b define that begin with "# Bug", run as they stand there."""
+    cells = json.loads((ROOT / "notebooks" / "05b_tables_and_bugs.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     space = {"__name__": "bugs", "inspect": inspect, "torch": torch, "Objective": Objective, "WGANGP": WGANGP}
     space |= {"make_trainer": make_trainer, "ring": ring_of_gaussians(400)}
@@ -516,7 +516,7 @@ CAUGHT = {
 
 
 @pytest.mark.parametrize("bug", CAUGHT)
-def test_each_bug_of_notebook_05_is_caught(bugs, bug):
+def test_each_bug_of_notebook_05b_is_caught(bugs, bug):
     make, proof = CAUGHT[bug]
     proof(make(bugs, ""))
     with pytest.raises(AssertionError):

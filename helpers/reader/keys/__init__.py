@@ -12,6 +12,7 @@ from helpers.reader.keys import (
     psg_gan,
     sngan,
     start_here,
+    tables_and_bugs,
 )
 
 KEYS = (
@@ -22,5 +23,6 @@ KEYS = (
     | comparison.KEYS
     | evidence.KEYS
     | loss_functions.KEYS
+    | tables_and_bugs.KEYS
     | normalization.KEYS
 )
