@@ -10,6 +10,7 @@ from helpers.reader.keys import (
     loss_functions,
     normalization,
     psg_gan,
+    remedies,
     sngan,
     start_here,
 )
@@ -23,4 +24,5 @@ KEYS = (
     | evidence.KEYS
     | loss_functions.KEYS
     | normalization.KEYS
+    | remedies.KEYS
 )
