@@ -63,14 +63,22 @@ KEYS = {
         tolerance=2e-4,  # D adds 1e-8 to the variance, so that a group of equals has a slope, too
         mistakes={
             "divide by N, not by N - 1: correction=0": lambda f: f.std(0).mean(),
-            "that is the variation over the features of each sample; take it over the samples": lambda f: (
-                f.std(1, correction=0).mean()
-            ),
+            "that is the variation over the features of each sample; take it over the samples": lambda f: f.std(
+                1, correction=0
+            ).mean(),
             "that is the variance; take its root before the mean": lambda f: f.var(0, correction=0).mean(),
             "that is the variation of all numbers together; take it feature by feature": lambda f: f.std(correction=0),
         },
     ),
-    "07.3": Number(
+    "07.3": Choice(
+        _told_apart,
+        {
+            "better": "{separation[5]:.1f} standard deviations apart with groups of 5, {separation[25]:.1f} with 25",
+            "worse": "{separation[5]:.1f} standard deviations apart with groups of 5, {separation[25]:.1f} with 25: "
+            "so few samples are sometimes varied by chance",
+        },
+    ),
+    "07.4": Number(
         3 / 8,
         "its three modes hold three of eight parts of the data",
         tolerance=0.004,
@@ -80,7 +88,7 @@ KEYS = {
             "that is the ratio of the two shares": 3 / 5,
         },
     ),
-    "07.4": Choice(
+    "07.5": Choice(
         _most_alike,
         {
             "nothing": "divergence {divided[nothing]:.2f} of at most 0.69: they divide the ring between them",
@@ -89,14 +97,6 @@ KEYS = {
             "minibatch std": "divergence {divided[minibatch std]:.2f}: every group must be as varied as the data, and "
             "a group has fakes of one generator only",
             "head": "divergence {divided[head]:.2f}: the head pays them for being told apart",
-        },
-    ),
-    "07.5": Choice(
-        _told_apart,
-        {
-            "better": "{separation[5]:.1f} standard deviations apart with groups of 5, {separation[25]:.1f} with 25",
-            "worse": "{separation[5]:.1f} standard deviations apart with groups of 5, {separation[25]:.1f} with 25: "
-            "so few samples are sometimes varied by chance",
         },
     ),
     "07.6": Design(
