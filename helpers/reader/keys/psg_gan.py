@@ -36,9 +36,7 @@ def _scores_are_missing(pairs) -> str | None:
     for name, pair in zip(("won", "lost"), pairs, strict=True):
         real, fake = (torch.as_tensor(scores).detach().cpu().float() for scores in pair)
         if real.ndim != 1 or len(real) < 300 or fake.shape != (2, len(real)):
-            return (
-                f"{name}: real has the shape {tuple(real.shape)}, fake {tuple(fake.shape)}; (B,) and (2, B), B >= 300"
-            )
+            return f"{name}: real has the shape {tuple(real.shape)}, fake {tuple(fake.shape)}; (B,) and (2, B), B >= 300"
         called_real = (torch.cat([real[None], fake]) > 0).float().mean().item()
         numbers.append((called_real, pick_accuracy(real, fake).item()))
     (won, won_pick), (lost, lost_pick) = numbers
