@@ -17,9 +17,9 @@ def _features(count: int, width: int, seed: int) -> tuple:
     return (torch.randn(count, width, generator=torch.Generator().manual_seed(seed)),)
 
 
-def _where_ones_go(ones: list[float]) -> str:
-    """ones: the share of ones by step, the first and the last of which decide."""
-    change = ones[-1] / ones[0]
+def _where_ones_go(ones: dict[str, float]) -> str:
+    """ones: their share "before" and "after"."""
+    change = ones["after"] / ones["before"]
     return "it falls" if change < 0.85 else "it grows" if change > 1.15 else "it stays"
 
 
@@ -51,9 +51,9 @@ KEYS = {
     "07.1": Choice(
         _where_ones_go,
         {
-            "it stays": "the generators are not stuck: from {ones[0]:.2f} the share goes to {ones[-1]:.2f}",
-            "it falls": "from {ones[0]:.2f} to {ones[-1]:.2f}: the same generators, and a D that has not run away yet",
-            "it grows": "a new D is not steep, and sees too many ones: from {ones[0]:.2f} to {ones[-1]:.2f}",
+            "it stays": "the generators are not stuck: from {ones[before]:.2f} the share goes to {ones[after]:.2f}",
+            "it falls": "from {ones[before]:.2f} to {ones[after]:.2f}: the same generators, and a D that has not run away yet",
+            "it grows": "a new D is not steep, and sees too many ones: from {ones[before]:.2f} to {ones[after]:.2f}",
         },
     ),
     "07.2": Function(
