@@ -52,7 +52,7 @@ KEYS = {
         _where_ones_go,
         {
             "it stays": "the generators are not stuck: from {ones[before]:.2f} the share goes to {ones[after]:.2f}",
-            "it falls": "from {ones[before]:.2f} to {ones[after]:.2f}: the same generators, and a D that has not run away yet",
+            "it falls": "from {ones[before]:.2f} to {ones[after]:.2f}: the same generators, and a young D",
             "it grows": "a new D is not steep, and sees too many ones: from {ones[before]:.2f} to {ones[after]:.2f}",
         },
     ),
