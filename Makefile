@@ -11,7 +11,8 @@ BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 VENV_PYTHON := .venv/$(BIN)/python
 OLDEST := build/oldest
 
-.PHONY: help run test test-basics test-oldest test-installed lab bench record notebooks site download soak format
+.PHONY: help run test test-basics test-oldest test-installed lab bench record replicate notebooks site download soak \
+	format
 
 help:
 	@echo "make run        train GAN, SNGAN and PSG-GAN briefly, run the notebooks, write results/"
@@ -21,6 +22,7 @@ help:
 	@echo "make site       the notebooks as web pages, in build/site/html"
 	@echo "make download   the site, and its zip, EPUB, notebooks and checksums beside it"
 	@echo "make record     recorded runs (ARGS=...)"
+	@echo "make replicate  all recorded runs that are missing, most wanted first (ARGS=--status: which these are)"
 	@echo "make bench      benchmarks (ARGS=...)"
 	@echo "make soak       minutes of random fault injection"
 	@echo "make test-basics, test-oldest, test-installed: parts of the tests, for continuous integration"
@@ -79,6 +81,9 @@ download: .venv/.installed
 
 record: .venv/.installed
 	$(VENV_PYTHON) -m helpers.evidence.recorder $(ARGS)
+
+replicate: .venv/.installed
+	$(VENV_PYTHON) -m helpers.evidence.replicate $(ARGS)
 
 bench: .venv/.installed
 	$(VENV_PYTHON) -m benchmarks $(ARGS)

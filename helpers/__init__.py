@@ -9,7 +9,7 @@ draw            histories and records to figures; trains nothing, reads no file
 reader          what serves the person at the notebook: profile, exercises, widgets
 
 Imports run down this list only. Inside functions stand those that cost a reader seconds and that most notebooks
-do without: torchmetrics, scikit-learn, scipy, torchvision (tests/test_house.py).
+do without: torchmetrics, scikit-learn, scipy, torchvision; and Dask, an extra (tests/test_house.py).
 """
 
 from pathlib import Path

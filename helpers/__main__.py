@@ -2,20 +2,19 @@
 
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
 from helpers import __version__
+from helpers.evidence.provenance import revision
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "jupyterlab", "ipykernel", "nbval")
 
 
 def environment() -> dict[str, str]:
     """Name -> value of what a number or a failure may depend on; no path and no name of a person."""
-    found = {"project": f"{__version__}, revision {_revision()}"}
+    found = {"project": f"{__version__}, revision {revision()}"}
     found |= {"system": platform.platform(), "python": platform.python_version()}
     found |= {package: _version(package) for package in PACKAGES}
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -30,16 +29,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _revision() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """A training of a few milliseconds an epoch, and what two runs must have in common to count as the same."""
 
+import numpy as np
 import torch
 
 from helpers.data import ring_of_gaussians
+from helpers.evidence.records import read_record
 from helpers.gan.networks import Discriminator, Generator
 from helpers.gan.objectives import PSG
 from helpers.gan.training import Settings, Trainer
@@ -38,3 +40,17 @@ def same(one, other) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
+
+
+def contents(folder):
+    """Everything in a record that must not depend on how often it was interrupted."""
+    read = read_record(folder)
+    history = read.history.to_dict()
+    history["columns"].pop("seconds")
+    return history, read.quality, read.history.grids, (read.weights() if read.seed == 0 else {})
+
+
+def assert_same(one, other):
+    assert one[:2] == other[:2]
+    assert all(np.array_equal(one[2][epoch], other[2][epoch]) for epoch in one[2] | other[2])
+    assert all(torch.equal(one[3][name], other[3][name]) for name in one[3] | other[3])

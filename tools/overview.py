@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -11,20 +13,23 @@ from helpers.evidence import comparison, records  # noqa: E402
 from helpers.files import write_atomically  # noqa: E402
 
 SYSTEMS = {"gan": "GAN", "sngan": "SNGAN", "psg_average": "PSG-GAN"}
+LENGTH = 500  # epochs, the paper's
 
 
 def main() -> None:
-    runs = {name: records.load_runs(system) for system, name in SYSTEMS.items()}
-    runs = {name: [run.history for run in found] for name, found in runs.items() if found}
+    runs = {name: comparison.whole_runs(records.load_runs(system), LENGTH) for system, name in SYSTEMS.items()}
+    curves = {name: [run.history for run in found] for name, found in runs.items()}
     fig, axes = figures.new_figure(2 + len(runs), width=14, height=3.3, width_ratios=(2, 2, *[1.2] * len(runs)))
-    figures.compare_curves(
-        runs, "d_loss", "Loss of the discriminator", "loss (nats)", axes[0], {"equilibrium 2 ln 2": 1.386}
-    )
-    levels = {"equilibrium 1/2": 1 / 2, "equilibrium 1/3 (PSG-GAN)": 1 / 3}
-    figures.compare_curves(runs, "pick_accuracy", "How often D picks the real image", "share", axes[1], levels)
-    epoch = comparison.last_kept_epoch([histories[0] for histories in runs.values()])
-    for ax, (name, histories) in zip(axes[2:], runs.items(), strict=True):
-        figures.show_tile(ax, histories[0].grids[epoch][0][:25], f"{name}, epoch {epoch}", columns=5)
+    levels = {"equilibrium 2 ln 2": 1.386}
+    figures.compare_curves(curves, "d_loss", "Loss of the discriminator", "loss (nats)", axes[0], levels)
+    floor = {"real": records.read_floor("mnist")["fid"]}
+    figures.quality_curves(runs, "fid", "Distance from real digits (FID)", "FID (log scale)", axes[1], floor)
+    axes[1].set_yscale("log")
+    axes[1].set_xticks([1, 10, 50, 500], labels=["1", "10", "50", "500"])
+    for ax, (name, histories) in zip(axes[2:], curves.items(), strict=True):
+        grid = histories[0].grids[LENGTH]
+        digits = np.concatenate([each[: 25 // len(grid) + 1] for each in grid])[:25]  # of every generator
+        figures.show_tile(ax, digits, f"{name}, epoch {LENGTH}", columns=5)
     write_atomically(ROOT / "notebooks" / "overview.png", figures.to_png(fig, dpi=80))
 
 

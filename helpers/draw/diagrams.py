@@ -96,7 +96,7 @@ def algorithm1(title: str) -> Figure:
 
 
 def circle_to_ellipse(weight, vectors, title: str) -> Figure:
-    """What a matrix W (2, 2) does to the unit circle, and to unit vectors on it: the longest one on the right is sigma(W).
+    """What a matrix W (2, 2) does to the unit circle and to unit vectors on it; the longest on the right is sigma(W).
 
     vectors: (n, 2), the last one is drawn bold and its stretch |Wv| is written beside it
     """
@@ -214,11 +214,14 @@ def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) ->
     return fig
 
 
-def specification_curve(outcomes, choices: dict[str, tuple[str, str, str]], title: str) -> Figure:
+def specification_curve(
+    outcomes, high: dict[str, dict[str, bool]], choices: dict[str, tuple[str, str, str]], title: str
+) -> Figure:
     """A specification curve: the ratio of FIDs sorted, the gap's reduction below it, and each specification's choices.
 
-    outcomes: in the order to be drawn, objects with name, fid_ratio, reduction, reduction_halved and high
-    (``evidence.specifications.Outcome``); choices: name -> (words, low level, high level)
+    outcomes: in the order to be drawn, objects with name, fid_ratio, reduction and reduction_halved
+    (``evidence.specifications.Outcome``); high: specification -> choice -> whether it has the high level, also of
+    those without an outcome, which come last; choices: name -> (words, low level, high level)
     A filled square is a choice's high level; the specification named "centre" has a ring around its mark.
     """
     fig, (top, middle, bottom) = new_figure(1, 3, width=10, height=7.4, sharex=True, height_ratios=(2, 2, 1.7))
@@ -238,15 +241,27 @@ def specification_curve(outcomes, choices: dict[str, tuple[str, str, str]], titl
     middle.set(ylabel="reduction of the gap\n(1: no gap)")
     middle.set_yscale("symlog", linthresh=1)
     middle.legend(fontsize=8, ncols=3)
-    for row, name in enumerate(choices):
-        for place, outcome in enumerate(outcomes):
-            if outcome.name != "centre":
-                face = BLACK if outcome.high[name] else "white"
+    names = [outcome.name for outcome in outcomes]
+    names += [name for name in high if name not in names]
+    if len(names) > len(outcomes):
+        for ax in (top, middle):
+            ax.axvspan(len(outcomes) - 0.5, len(names) - 0.5, color="0.93", zorder=0)
+            ax.text(
+                (len(outcomes) + len(names) - 1) / 2,
+                0.5,
+                "not recorded",
+                ha="center",
+                transform=ax.get_xaxis_transform(),
+            )
+    for row, choice in enumerate(choices):
+        for place, name in enumerate(names):
+            if name != "centre":
+                face = BLACK if high[name][choice] else "white"
                 bottom.plot(place, row, "s", color=BLACK, markerfacecolor=face, markersize=8)
     labels = [f"{words}: {low} □, {high} ■" for words, low, high in choices.values()]
     bottom.set_yticks(range(len(choices)), labels, fontsize=8)
-    bottom.set(ylim=(len(choices) - 0.5, -0.5), xlabel="specification (ringed: ours)", xlim=(-0.6, len(outcomes) - 0.4))
-    bottom.set_xticks(places, [outcome.name for outcome in outcomes], rotation=45)
+    bottom.set(ylim=(len(choices) - 0.5, -0.5), xlabel="specification (ringed: ours)", xlim=(-0.6, len(names) - 0.4))
+    bottom.set_xticks(range(len(names)), names, rotation=45)
     bottom.grid(False)
     return fig
 

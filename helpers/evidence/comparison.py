@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers.evidence import inference, records
 from helpers.evidence.inference import LEAST_SEEDS, Effect, Interval, Trend
-from helpers.evidence.recorder import describe_environment
+from helpers.evidence.provenance import describe_environment
 from helpers.files import PROJECT
 from helpers.gan.history import History
 from helpers.gan.networks import count_parameters

@@ -5,11 +5,10 @@ What a record is and how it is read stands in ``records``; what is measured afte
 """
 
 import argparse
-import platform
-import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -21,15 +20,17 @@ from safetensors.torch import save
 
 from helpers.data.catalogue import CATALOGUE, load_dataset
 from helpers.device import full_float32, pick_device
-from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, seal
-from helpers.files import PROJECT, write_atomically
+from helpers.evidence.provenance import describe_environment
+from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, run_folder, seal
+from helpers.files import write_atomically
 from helpers.gan.history import History
-from helpers.gan.multiverse import SPECIFICATIONS
+from helpers.gan.multiverse import ROWS, SPECIFICATIONS
 from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure.judge import Judge, find_ruler
 
 COMMAND = "python -m helpers.evidence.recorder"
+CHECKPOINT = "checkpoint.pt"  # in a run's folder while it is under way
 MULTIVERSE_EPOCHS = (20, 50, 100)  # after which its runs are judged; three are enough for a hundred
 
 
@@ -47,6 +48,8 @@ def record_run(
     limit: int | None = None,
     weights: bool = True,
     specification: str | None = None,
+    pause: Callable[[], bool] = lambda: False,
+    stand_ins: bool = True,
     **settings,
 ) -> Path:
     """Train one run and write its record, or return at once where a complete one of that length lies already.
@@ -55,15 +58,15 @@ def record_run(
     Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
     Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
     Products are computed in full float32, on a GPU too.
+    ``pause`` is asked after each epoch: True writes a checkpoint and returns without a record.
+    Without ``stand_ins`` a RecordError tells where only small digits stand in for the data set.
     """
     device = str(pick_device(device))
-    if specification is not None:
-        runs = Path(runs) / "multiverse" / specification
-    folder = Path(runs) / dataset / system / f"seed{seed}"
+    folder = run_folder(runs, dataset, system, seed, specification)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=0):
-            if _is_complete(folder, epochs):
+            if is_complete(folder, epochs):
                 return folder
             kept = weights and seed == 0 and specification is None
             return _train(
@@ -79,6 +82,8 @@ def record_run(
                 limit,
                 kept,
                 specification,
+                pause,
+                stand_ins,
                 settings,
             )
     except Timeout:
@@ -90,7 +95,21 @@ def record_run(
 
 
 def _train(
-    folder, system, dataset, seed, epochs, device, command, every, progress, limit, weights, specification, settings
+    folder,
+    system,
+    dataset,
+    seed,
+    epochs,
+    device,
+    command,
+    every,
+    progress,
+    limit,
+    weights,
+    specification,
+    pause,
+    stand_ins,
+    settings,
 ) -> Path:
     started, images = time.time(), load_dataset(dataset, device, limit)
     row, chosen = CATALOGUE[dataset], SPECIFICATIONS[specification] if specification else None
@@ -98,51 +117,69 @@ def _train(
     grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
     options = {"grid_size": row.grid_size} | settings
     judge = Judge(dataset, images, device)
+    if judge.ruler is None and not stand_ins:
+        raise RecordError(f"{dataset} is not the real thing here: {images.notice}")
     trainer = make_trainer(system, images, chosen, device, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
-    checkpoint, quality, spent = folder / "checkpoint.pt", {}, 0.0
+    checkpoint, quality, spent, environments = folder / CHECKPOINT, {}, 0.0, [describe_environment(device)]
     if state := load_checkpoint(checkpoint):
         trainer.load_state_dict(state["trainer"])
         quality, spent = state["quality"], state["seconds"]
-    saved = time.monotonic()
+        earlier = state.get("environments", [{"revision": "unknown"}])  # older recorders did not note where they were
+        environments = [each for each in earlier if each != environments[0]] + environments
+    saved, is_paused = time.monotonic(), False
 
     def after_epoch(trainer):
-        nonlocal saved
+        nonlocal saved, is_paused
         done = len(trainer.history)
         if done in grid_epochs and trainer.history.status != "diverged":
             quality[done] = _rounded(judge(trainer, whole_parts=done == epochs))
-        if time.monotonic() - saved > every and done < epochs and trainer.history.status != "diverged":
-            seconds = spent + time.time() - started
+        if done == epochs or trainer.history.status == "diverged":
+            return
+        is_paused = pause()
+        if is_paused or time.monotonic() - saved > every:
+            progress_made = {"quality": quality, "seconds": spent + time.time() - started, "environments": environments}
             saved = time.monotonic()
             try:
-                save_checkpoint(checkpoint, {"trainer": trainer.state_dict(), "quality": quality, "seconds": seconds})
+                save_checkpoint(checkpoint, {"trainer": trainer.state_dict()} | progress_made)
             except CheckpointError as error:  # training goes on, and the next one may succeed
+                if is_paused:
+                    raise
                 warnings.warn(f"epoch {done} is in no checkpoint: {error}", stacklevel=2)
+        if is_paused:
+            trainer.history.status = "interrupted"
 
     history = trainer.fit(progress=progress, on_epoch=after_epoch)
+    if is_paused:
+        return folder
     if history.status == "interrupted":
         raise KeyboardInterrupt
-    provenance = (
-        describe_environment(device)
-        | {
-            "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
-            "date": time.strftime("%Y-%m-%d"),
-            "seconds": round(spent + time.time() - started, 1),
-            "images": len(images.images),
-            "notice": images.notice,
-        }
-        | ({"specification": chosen.describe()} if chosen else {})
-    )
+    provenance = environments.pop() | {
+        "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": round(spent + time.time() - started, 1),
+        "images": len(images.images),
+        "notice": images.notice,
+    }
+    if chosen:
+        provenance["specification"] = chosen.describe()
+    if environments:  # a run that moved cannot be repeated bit by bit, and says so
+        provenance["earlier"] = environments
     _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
-    for file in folder.glob(f"{checkpoint.name}*"):
-        with suppress(PermissionError):  # Windows keeps a file that somebody reads; the record is whole without
-            file.unlink()
     return folder
 
 
-def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: dict, weights: bool) -> None:
-    """Write the parts, then record.json with their checksums: until it is there the run does not count."""
+def write_run(folder: Path, files: dict[str, bytes]) -> None:
+    """Write a record's files, and record.json with their checksums last: until it is there the run does not count."""
     (folder / "record.json").unlink(missing_ok=True)
-    buffer, files = BytesIO(), {}
+    for name in sorted(files, key=lambda name: name == "record.json"):
+        write_atomically(folder / name, files[name])
+    for file in folder.glob(f"{CHECKPOINT}*"):
+        with suppress(PermissionError):  # Windows keeps a file that somebody reads; the record is whole without
+            file.unlink()
+
+
+def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: dict, weights: bool) -> None:
+    buffer = BytesIO()
     np.savez_compressed(
         buffer,
         **{str(epoch): grid for epoch, grid in _kept_grids(trainer.history, "specification" not in provenance).items()},
@@ -154,20 +191,17 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
         contents["weights.safetensors"] = save(
             {key: value.half() if value.is_floating_point() else value.clone() for key, value in state.items()}
         )
-    for filename, content in contents.items():
-        write_atomically(folder / filename, content)
-        files[filename] = digest(content)
     body = (
         {"format": FORMAT}
         | name
         | {
             "provenance": provenance,
             "quality": {str(epoch): numbers for epoch, numbers in quality.items()},
-            "files": files,
+            "files": {filename: digest(content) for filename, content in contents.items()},
             "history": trainer.history.to_dict(),
         }
     )
-    write_atomically(folder / "record.json", seal(body))
+    write_run(folder, contents | {"record.json": seal(body)})
 
 
 @full_float32()
@@ -199,37 +233,7 @@ def _kept_grids(history: History, all_epochs: bool = True) -> dict[int, np.ndarr
     return {epoch: grid[:, :16] if grid.shape[2] == 3 else grid for epoch, grid in grids.items()}
 
 
-def describe_environment(device: str) -> dict:
-    """What a number can depend on besides settings and seed."""
-    on_cuda = torch.device(device).type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else platform.machine()
-    rounded = torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
-    return {
-        "device": f"{device} ({name})",
-        "tf32": on_cuda and rounded,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "revision": _revision(),
-    }
-
-
-def _revision() -> str:
-    """The commit that the code stands at, with "+" if helpers differs from it."""
-
-    def git(*arguments):
-        command = ["git", *arguments]
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "helpers") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _is_complete(folder: Path, epochs: int) -> bool:
+def is_complete(folder: Path, epochs: int) -> bool:
     try:
         history = read_record(folder).history
     except RecordError:
@@ -240,6 +244,22 @@ def _is_complete(folder: Path, epochs: int) -> bool:
 def _rounded(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Numbers with nine digits: enough to give back every float32 exactly, and half the length."""
     return {part: {key: float(f"{value:.9g}") for key, value in each.items()} for part, each in scores.items()}
+
+
+def command_line(
+    system: str,
+    dataset: str,
+    seed: int,
+    epochs: int,
+    device: str,
+    threads: int,
+    weights: bool,
+    specification: str | None = None,
+) -> str:
+    """The command that repeats a run."""
+    what = f"--systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}"
+    how = f"--device {device} --threads {threads}" + ("" if weights else " --no-weights")
+    return f"{COMMAND} {what} {how}" + (f" --specification {specification}" if specification else "")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -255,7 +275,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
-    parser.add_argument("--specification", choices=SPECIFICATIONS, help="settings of the multiverse, not ours")
+    parser.add_argument("--specification", choices=ROWS, help="settings of the multiverse, not ours")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
@@ -271,12 +291,16 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for seed in chosen.seeds:
         for system in chosen.systems:
-            command = (
-                f"{COMMAND} --systems {system} --dataset {chosen.dataset} --seeds {seed} "
-                f"--epochs {chosen.epochs} --device {chosen.device} --threads {chosen.threads}"
+            command = command_line(
+                system,
+                chosen.dataset,
+                seed,
+                chosen.epochs,
+                chosen.device,
+                chosen.threads,
+                not chosen.no_weights,
+                chosen.specification,
             )
-            command += " --no-weights" if chosen.no_weights else ""
-            command += f" --specification {chosen.specification}" if chosen.specification else ""
             try:
                 folder = record_run(
                     system,

@@ -67,6 +67,12 @@ class Record:
         generators.load_state_dict(kept)
 
 
+def run_folder(runs: Path, dataset: str, system: str, seed: int, specification: str | None = None) -> Path:
+    """Where a run's files lie."""
+    parts = ("multiverse", specification) if specification else ()
+    return Path(runs, *parts, dataset, system, f"seed{seed}")
+
+
 def read_record(folder: Path) -> Record:
     """Read one run's folder; raises RecordError where anything is missing, damaged or does not fit together."""
     path = Path(folder) / "record.json"

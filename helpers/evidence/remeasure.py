@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from helpers.data.catalogue import load_dataset
-from helpers.evidence.recorder import describe_environment
+from helpers.evidence.provenance import describe_environment
 from helpers.evidence.records import RUNS, RecordError, read_record, seal
 from helpers.files import write_atomically
 from helpers.gan.systems import SYSTEMS

@@ -34,18 +34,21 @@ class Outcome:
     fids: dict[str, float]  # system -> FID
     seeds: int
 
-    @property
-    def high(self) -> dict[str, bool]:
-        """Choice -> whether this specification has its high level."""
-        specification = SPECIFICATIONS[self.name]
-        return {name: getattr(specification, name) == levels[1] for name, levels in CHOICES.items()}
+
+def high_levels(name: str) -> dict[str, bool]:
+    """Choice -> whether the specification of this name has its high level."""
+    return {choice: getattr(SPECIFICATIONS[name], choice) == levels[1] for choice, levels in CHOICES.items()}
 
 
 def read_outcomes(runs: Path = RUNS) -> list[Outcome]:
-    """One outcome per specification of which all three systems are recorded, lowest ratio of FIDs first."""
+    """One outcome per specification of which all three systems are recorded, lowest ratio of FIDs first.
+
+    The centre is what all other runs have: it is read off those, as they stood after as many epochs.
+    """
     found = []
     for name in SPECIFICATIONS:
-        recorded = read_all(SYSTEMS, "mnist", Path(runs) / "multiverse" / name)
+        folder = Path(runs) if name == "centre" else Path(runs) / "multiverse" / name
+        recorded = read_all(SYSTEMS, "mnist", folder)
         table = tabulate(recorded, EPOCHS)
         if all(map(table.seeds, SYSTEMS)):
             found.append(_outcome(name, table))
@@ -80,8 +83,8 @@ def main_effects(outcomes: list[Outcome]) -> dict[str, float]:
         return {}
     return {
         name: float(
-            np.mean([log(row.fid_ratio) for row in rows if row.high[name]])
-            - np.mean([log(row.fid_ratio) for row in rows if not row.high[name]])
+            np.mean([log(row.fid_ratio) for row in rows if high_levels(row.name)[name]])
+            - np.mean([log(row.fid_ratio) for row in rows if not high_levels(row.name)[name]])
         )
         for name in CHOICES
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from helpers.data.images import load_images
-from helpers.evidence.recorder import describe_environment
+from helpers.evidence.provenance import describe_environment
 from helpers.files import PROJECT
 from helpers.gan.systems import make_trainer
 from helpers.measure.digits import load_weights, save_weights

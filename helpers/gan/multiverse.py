@@ -67,5 +67,6 @@ SPECIFICATIONS = {"centre": Specification()} | {
     )
     for number, row in enumerate(design(len(CHOICES)), 1)
 }
+ROWS = tuple(SPECIFICATIONS)[1:]  # what has to be trained for the multiverse: the centre is what all other runs have
 SYSTEMS = ("gan", "sngan", "psg_average")
 EPOCHS = 100

@@ -7,6 +7,7 @@ raises over what a reader wrote. Where the right answer comes from a run, the no
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 
 import torch
 
@@ -127,9 +128,11 @@ class Function:
 
 @dataclass(frozen=True)
 class Design:
-    """An open task: whatever reaches the goal is right. The answer is a value, or a function that makes it.
+    """An open task: whatever reaches the goal is right. The answer is a value, or a function that makes it; a function
+    that takes arguments is itself the design.
 
-    missing: (value, **what the notebook passes) -> a sentence that says what is still missing, or None
+    missing: (value, **what the notebook passes) -> a sentence that says what is still missing, or None; it raises
+    NotImplementedError where the dots were left in a function
     """
 
     missing: Callable
@@ -137,10 +140,12 @@ class Design:
 
     def judge(self, answer, **measured) -> Verdict:
         try:
-            value = answer() if callable(answer) else answer
+            value = answer() if callable(answer) and not signature(answer).parameters else answer
             if is_blank(value):
                 return None, "put your own design in place of the dots"
             problem = self.missing(value, **measured)
+        except NotImplementedError:
+            return None, "replace the dots by your code, and return a value"
         except Exception as error:  # the reader's design may be anything
             return False, f"your design raised {type(error).__name__}: {error}"
         return problem is None, problem or self.because.format(**measured)

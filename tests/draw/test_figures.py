@@ -208,12 +208,15 @@ def test_a_specification_curve_shows_every_outcome_and_its_choices():
         Outcome(name, ratio, 0.4, -1.0, 0.7, {}, 1) for name, ratio in (("pb12", 0.8), ("centre", 2.0), ("pb01", 3.0))
     ]
     choices = {"d_dropout": ("dropout in D", "0", "0.3"), "beta1": ("beta1", "0.5", "0.9")}
-    top, middle, bottom = diagrams.specification_curve(outcomes, choices, "title").axes
+    high = {name: {"d_dropout": name == "pb01", "beta1": name != "pb12"} for name in ("pb12", "centre", "pb01", "pb02")}
+    top, middle, bottom = diagrams.specification_curve(outcomes, high, choices, "title").axes
     assert top.lines[0].get_ydata().tolist() == [0.8, 2.0, 3.0] and top.get_yscale() == "log"
-    assert [tick.get_text() for tick in bottom.get_xticklabels()] == ["pb12", "centre", "pb01"]
+    assert [tick.get_text() for tick in bottom.get_xticklabels()] == ["pb12", "centre", "pb01", "pb02"]
+    assert [text.get_text() for text in top.texts] == ["not recorded"]
     squares = {(line.get_xdata()[0], line.get_ydata()[0]): line.get_markerfacecolor() for line in bottom.lines}
-    assert len(squares) == 4, "the centre has levels of its own"
-    assert squares[0, 0] == squares[0, 1] == "white" and squares[2, 0] == squares[2, 1] == "#000000"
+    assert len(squares) == 6, "the centre has levels of its own"
+    assert squares[0, 0] == squares[0, 1] == squares[3, 0] == "white"
+    assert squares[2, 0] == squares[2, 1] == squares[3, 1] == "#000000"
 
 
 def test_dumbbells_join_two_numbers_of_every_seed():

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import assert_same, contents
 
 from helpers.data import ImageSet, catalogue
 from helpers.evidence import recorder, records
@@ -21,6 +22,7 @@ from helpers.evidence.records import RecordError, load_runs, read_record
 from helpers.evidence.remeasure import remeasure
 from helpers.gan.history import History
 from helpers.gan.networks import Discriminator, Generator
+from helpers.gan.resume import load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure import judge
 
@@ -40,20 +42,6 @@ def small_networks(monkeypatch):
 def make(runs, epochs=4, seed=0, system="psg_algorithm1", **settings):
     settings = {"batch_size": 2000, "every": 0.0, "progress": False} | settings
     return record_run(system, "ring", seed, epochs, runs, **settings)
-
-
-def contents(folder):
-    """Everything in a record that must not depend on how often it was interrupted."""
-    read = read_record(folder)
-    history = read.history.to_dict()
-    history["columns"].pop("seconds")
-    return history, read.quality, read.history.grids, (read.weights() if read.seed == 0 else {})
-
-
-def assert_same(one, other):
-    assert one[:2] == other[:2]
-    assert all(np.array_equal(one[2][epoch], other[2][epoch]) for epoch in one[2] | other[2])
-    assert all(torch.equal(one[3][name], other[3][name]) for name in one[3] | other[3])
 
 
 def test_a_record_says_what_it_is_and_how_to_repeat_it(tmp_path):
@@ -295,6 +283,41 @@ def test_what_the_discriminator_remembers_is_measured_without_disturbing_it(tmp_
     alone = make_trainer("sngan", images, epochs=3, seed=0, batch_size=20).fit(progress=False)
     for column in ("d_loss", "g_loss"):  # spectral norm keeps a state that a careless look would change
         assert np.allclose(recorded.history[column], alone[column], rtol=1e-8, atol=0)
+
+
+def test_a_run_that_pauses_after_each_epoch_ends_with_the_undisturbed_record(tmp_path):
+    for done in range(1, 4):
+        folder = make(tmp_path, every=1e9, pause=lambda: True)
+        assert (folder / "checkpoint.pt").exists() and not (folder / "record.json").exists(), done
+    assert_same(contents(make(tmp_path / "undisturbed")), contents(make(tmp_path, pause=lambda: True)))
+    assert "earlier" not in read_record(folder).provenance
+
+
+def test_a_record_says_where_else_the_run_began(tmp_path, monkeypatch):
+    here = recorder.describe_environment("cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "describe_environment", lambda device: here | {"torch": "1.0"})
+        make(tmp_path, pause=lambda: True)
+    make(tmp_path, pause=lambda: True)
+    provenance = read_record(make(tmp_path)).provenance
+    assert provenance["torch"] == here["torch"] and provenance["earlier"] == [here | {"torch": "1.0"}]
+
+
+def test_a_checkpoint_of_an_older_recorder_is_continued_and_the_record_says_so(tmp_path):
+    folder = make(tmp_path, pause=lambda: True)
+    state = load_checkpoint(folder / "checkpoint.pt")
+    del state["environments"]  # nothing noted where it was until 5af13de
+    save_checkpoint(folder / "checkpoint.pt", state)
+    assert read_record(make(tmp_path)).provenance["earlier"] == [{"revision": "unknown"}]
+    assert_same(contents(make(tmp_path / "undisturbed")), contents(folder))
+
+
+def test_stand_ins_can_be_refused(tmp_path, monkeypatch):
+    digits = ImageSet("mnist", torch.zeros(20, 1, 28, 28), torch.zeros(20, dtype=torch.int64), "a stand-in")
+    monkeypatch.setattr(recorder, "load_dataset", lambda *_: digits)
+    with pytest.raises(RecordError, match="mnist is not the real thing here: a stand-in"):
+        record_run("gan", "mnist", 0, 1, tmp_path, progress=False, stand_ins=False, batch_size=20)
+    assert not list(tmp_path.rglob("record.json"))
 
 
 def test_the_kept_records_can_all_be_read():

@@ -22,7 +22,8 @@ def write(root, name, system, fid, gap=0.5):
     rows = [{"epoch": epoch} | row for epoch in range(1, EPOCHS + 1)]
     grids = {EPOCHS: np.zeros((count, 1, 1, 28, 28), np.uint8)}
     trainer = SimpleNamespace(history=History(settings, rows, grids, "complete"))
-    folder = root / "multiverse" / name / "mnist" / system / "seed0"
+    folder = root if name == "centre" else root / "multiverse" / name
+    folder = folder / "mnist" / system / "seed0"
     folder.mkdir(parents=True)
     quality = {EPOCHS: {"mixture": {"fid": fid}}}
     recorder._write_record(folder, {}, trainer, {"specification": {}}, quality, weights=False)
@@ -43,7 +44,8 @@ def test_outcomes_are_sorted_and_say_what_was_chosen(outcomes):
     ratios = [outcome.fid_ratio for outcome in outcomes]
     assert ratios == sorted(ratios) and {round(ratio, 6) for ratio in ratios} == {0.8, 1.6}
     assert len(outcomes) == 13 and all(outcome.seeds == 1 for outcome in outcomes)
-    assert outcomes[-1].high["d_dropout"] and not outcomes[0].high["d_dropout"]
+    high = specifications.high_levels
+    assert high(outcomes[-1].name)["d_dropout"] and not high(outcomes[0].name)["d_dropout"]
     assert outcomes[0].reduction == pytest.approx(0.4)
     assert outcomes[0].reduction_halved == pytest.approx(1 - 0.3 / 0.1)
 

@@ -63,6 +63,7 @@ FINE = {
     "betas": lambda value: type(value) is tuple and len(value) == 2 and all(is_number(b) and 0 <= b < 1 for b in value),
     "grid_epochs": lambda value: type(value) is tuple and all(is_whole(e, 0) for e in value),
     "label": lambda value: type(value) is str,
+    "cuda_graph": lambda value: type(value) is bool,
 }
 
 
@@ -89,6 +90,7 @@ def test_a_setting_is_taken_exactly_if_it_is_allowed(name, value):
         "seed": [-1, 2**63, 0.5, True, None],
         "grid_epochs": [(-1,), (1.5,), 3, None, "12", (True,)],
         "optimizer": ["sgd", "Adam", None, ["adam"]],
+        "cuda_graph": [1, 0, "yes", None],
     }.items(),
 )
 def test_the_usual_mistakes_in_settings(name, values):

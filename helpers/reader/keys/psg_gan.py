@@ -36,7 +36,7 @@ def _scores_are_missing(pairs) -> str | None:
     for name, pair in zip(("won", "lost"), pairs, strict=True):
         real, fake = (torch.as_tensor(scores).detach().cpu().float() for scores in pair)
         if real.ndim != 1 or len(real) < 300 or fake.shape != (2, len(real)):
-            return f"{name}: real has the shape {tuple(real.shape)}, fake {tuple(fake.shape)}; (B,) and (2, B), B >= 300"
+            return f"{name}: real has the shape {tuple(real.shape)}, fake {tuple(fake.shape)}; (B,) and (2, B), B > 299"
         called_real = (torch.cat([real[None], fake]) > 0).float().mean().item()
         numbers.append((called_real, pick_accuracy(real, fake).item()))
     (won, won_pick), (lost, lost_pick) = numbers
@@ -66,7 +66,7 @@ KEYS = {
         _most_covered,
         {
             "one generator": "it covers {covered[one generator]} modes by seed: alone it chases one mode after another",
-            "one, doubled fakes": "it covers {covered[one, doubled fakes]} modes by seed: twice the fakes, one network, "
+            "one, doubled fakes": "it covers {covered[one, doubled fakes]} modes by seed: twice the fakes, one network "
             "and so one chase",
             "two generators": "{covered[two generators]} modes by seed: where one sits D dislikes the place, so the "
             "other is sent elsewhere",

@@ -62,7 +62,7 @@ KEYS = {
     "02.1": Choice(
         _what_grows,
         {
-            "both grow alike": "the free one became {growth[free]:.0f} times as long, with SN {growth[with SN]:.1f} times",
+            "both grow alike": "the free one is {growth[free]:.0f} times as long, with SN {growth[with SN]:.1f} times",
             "only the free one grows": "{growth[free]:.0f} times as long, with SN {growth[with SN]:.1f} times: a score "
             "that may change by 1 per unit and no more cannot push harder",
             "both vanish": "that is the minimax loss; here G's loss is steepest where D is sure it sees a fake",
