@@ -10,6 +10,7 @@ from helpers.reader.keys import (
     loss_functions,
     normalization,
     psg_gan,
+    remedies,
     sngan,
     start_here,
     tables_and_bugs,
@@ -25,4 +26,5 @@ KEYS = (
     | loss_functions.KEYS
     | tables_and_bugs.KEYS
     | normalization.KEYS
+    | remedies.KEYS
 )
