@@ -1,6 +1,6 @@
 """Every objective against an independent calculation: closed forms, NumPy, plain loops, analytic gradients.
 
-The proofs that notebook 05 runs on its bugs stand in `loss_proofs.py`; at the end of this file the notebook's own bugs
+The proofs that notebook 05b runs on its bugs stand in `loss_proofs.py`; at the end of this file the notebook's own bugs
 are put in, and each proof has to notice its bug.
 """
 
