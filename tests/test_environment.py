@@ -179,3 +179,11 @@ def test_no_tracked_file_names_a_machine_or_a_package_index():
 def test_ruff(command):
     done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"run `make format`:\n{done.stdout}{done.stderr}"
+
+
+def test_what_continuous_integration_names_is_there():
+    """A file that has moved would stop it half-way."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    named = re.findall(r"\b(?:tests|tools|notebooks|helpers)/[\w./-]+", script)
+    assert len(named) >= 2
+    assert not [path for path in named if not (ROOT / path).exists()]
