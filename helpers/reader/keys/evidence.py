@@ -4,7 +4,7 @@ import statistics
 
 from helpers.gan.systems import SYSTEMS
 from helpers.measure.stability import across_seeds
-from helpers.reader.questions import Design, Function, Number
+from helpers.reader.questions import Choice, Design, Function, Number
 
 
 def half_width(values) -> float:
@@ -59,4 +59,12 @@ KEYS = {
         },
     ),
     "04b.3": Design(_control_is_missing, "as many fakes a step, one generator, three seeds"),
+    "04b.4": Choice(
+        "PSG-GAN only",
+        {
+            "none": "with two generators and averaged fakes the bias pins another mean than that over three inputs",
+            "PSG-GAN only": "with one generator the bias at rest keeps the mean at 1/2; averaged fakes do not",
+            "all three": "for one generator the bias at rest keeps the mean at 1/2, whatever drifts",
+        },
+    ),
 }
