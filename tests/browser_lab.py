@@ -12,6 +12,7 @@ does next), and a button with the class `no-picture` changes none either. Exit s
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import secrets
@@ -81,6 +82,17 @@ def find_chromium() -> str | None:
     """Path of the system's Chromium or Chrome, or what the variable CHROMIUM names, or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+def require_browser(what: str, *packages: str) -> None:
+    """Skip, or where REQUIRE_BROWSER is set fail, with what is missing for it: these packages, or a Chromium."""
+    import pytest  # this file is also a program, which does without
+
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    missing += [] if find_chromium() else ["chromium"]
+    if missing:
+        complain = pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip
+        complain(f"no {what} without {' and '.join(missing)}")
 
 
 class JupyterLab:

@@ -5,8 +5,6 @@ failure. The smoke profile does: what is proven is that controls and pictures wo
 the training.
 """
 
-import importlib.util
-import os
 from pathlib import Path
 
 import browser_lab
@@ -22,11 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def open_notebook():
-    missing = [name for name in ("playwright", "jupyterlab") if importlib.util.find_spec(name) is None]
-    missing += [] if browser_lab.find_chromium() else ["chromium"]
-    if missing:
-        complain = pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip
-        complain(f"no browser test without {' and '.join(missing)}")
+    browser_lab.require_browser("browser test", "playwright", "jupyterlab")
     with browser_lab.reader(kernel_environment("smoke")) as visit:
         yield visit
 

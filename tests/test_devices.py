@@ -31,7 +31,8 @@ from helpers.gan import objectives
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure import faces, judge, quality
 from helpers.measure.digits import Classifier, accuracy, load_classifier, train_classifier
-from helpers.reader import exercises, session, widgets
+from helpers.reader import session, widgets
+from helpers.reader.questions import Function, Number
 
 matplotlib.use("agg")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what short trainings look like to ``watch``
@@ -210,7 +211,10 @@ def test_a_system_trains_on_points(name, gpu):
     ring = ring_of_gaussians(count=100, device=gpu.kind)
     trainer = make_trainer(name, ring, epochs=1, batch_size=50, grid_epochs=(0, 1))
     history = trainer.fit(progress=False)
-    figures.to_png(figures.points_over_epochs(history, ring.images, "points"))
+    fig, axes = figures.new_figure(len(history.grids), squeeze=False)
+    for ax, points in zip(axes[0], history.grids.values(), strict=True):
+        figures.scatter_points(ax, ring.images, points, "points")
+    figures.to_png(fig)
     quality.mode_coverage(trainer.sample(50)[0], ring.centres, 0.02)
 
 
@@ -252,8 +256,8 @@ def test_measures(gpu, pixels):
     quality.class_shares(digits.labels.bincount())
     quality.membership_auc(one[:, 0], other[:, 0])
     assert resize(digits, 14).images.shape[-1] == 14
-    exercises.check_function(torch.square, torch.square, [(one[:3],)])
-    exercises.check_number(one.abs().max(), 1.0)
+    assert Function(torch.square, ((one[:3],),), "a square").judge(torch.square)[0]
+    assert Number(one.abs().max().item(), "the largest").judge(one.abs().max())[0]
 
 
 def test_faces_are_measured_also_where_the_photographs_do_not_fit(gpu, monkeypatch):

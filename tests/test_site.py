@@ -9,7 +9,6 @@ nothing is wider than a phone. What needs Chromium or npm is skipped with a reas
 import functools
 import hashlib
 import http.server
-import importlib.util
 import os
 import re
 import shutil
@@ -300,11 +299,7 @@ def server(html):
 
 @pytest.fixture(scope="module")
 def chromium():
-    missing = [name for name in ("playwright", "axe_playwright_python") if importlib.util.find_spec(name) is None]
-    missing += [] if browser_lab.find_chromium() else ["chromium"]
-    if missing:
-        complain = pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip
-        complain(f"no look at the site without {' and '.join(missing)}")
+    browser_lab.require_browser("look at the site", "playwright", "axe_playwright_python")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -174,26 +174,6 @@ def dumbbells(rows: dict[str, tuple], names: tuple[str, str], title: str, xlabel
     return fig
 
 
-def trade_off(across: dict, up: dict, title: str, xlabel: str, ylabel: str) -> Figure:
-    """One mark per name at the means of two measures, with the 95 % interval of the second as a bar and its seeds as
-    thin marks; the axis spans the seeds.
-
-    across, up: name -> an object with mean, low, high and values (``comparison.Interval``)
-    """
-    fig, ax = new_figure(width=8, height=4.2)
-    for index, (name, x) in enumerate(across.items()):
-        colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
-        ax.plot(x.mean, up[name].mean, mark, color=colour, markersize=8, label=name)
-        ax.plot([x.mean] * len(up[name].values), up[name].values, "_", color=colour, alpha=0.6, markersize=9)
-    limits = ax.get_ylim()
-    for index, (name, x) in enumerate(across.items()):
-        ax.vlines(x.mean, up[name].low, up[name].high, color=COLOURS[index % len(COLOURS)], linewidth=1)
-    ax.set_ylim(limits)
-    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return fig
-
-
 def verdicts(rows: dict[str, dict[str, str]], methods: list[str], title: str) -> Figure:
     """A cell for each claim and method with its verdict as a word; the shade repeats it.
 

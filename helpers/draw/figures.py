@@ -270,18 +270,6 @@ def grids_over_epochs(history: History, title: str, columns: int = 5, count: int
     return sample_grids(grids, title, columns)
 
 
-def points_over_epochs(history: History, real, title: str, generator: int = 0) -> Figure:
-    """For 2-D data: the generator's points over the real ones, one panel per kept epoch. real: (N, 2)."""
-    epochs = sorted(history.grids)
-    fig, axes = new_figure(len(epochs), width=2.6 * len(epochs), height=3.1, squeeze=False, sharex=True, sharey=True)
-    for ax, epoch in zip(axes[0], epochs, strict=True):
-        scatter_points(ax, real, history.grids[epoch][generator], f"epoch {epoch}")
-    handles = axes[0, 0].get_legend_handles_labels()
-    fig.legend(*handles, loc="outside upper right", ncols=2, fontsize=8, markerscale=2)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return fig
-
-
 def scatter_points(ax, real, fake, title: str) -> None:
     """Real points (N, 2) as grey dots, generated ones as marks: (N, 2), or (K, N, 2) with a mark per generator."""
     real, fake = as_array(real), as_array(fake)

@@ -77,11 +77,6 @@ def common_epochs(runs: dict[str, list[records.Record]], systems=MAIN, seeds: in
     return min((sorted(lengths, reverse=True)[:seeds][-1] for lengths in whole if lengths), default=0)
 
 
-def last_kept_epoch(histories: list[History]) -> int:
-    """The last epoch whose samples all of these histories have kept."""
-    return max(set.intersection(*(set(history.grids) for history in histories)))
-
-
 def first_epochs(history: History, epochs: int) -> History:
     """The history as it stood after so many epochs."""
     events = [event for event in history.events if event["epoch"] <= epochs]

@@ -16,9 +16,8 @@ from math import log
 from pathlib import Path
 from statistics import median
 
-import torch
-
 from helpers.data.catalogue import CATALOGUE
+from helpers.device import seeded
 from helpers.evidence.recorder import CHECKPOINT, is_complete
 from helpers.evidence.records import RUNS, RecordError, read_record, run_folder
 from helpers.files import PROJECT
@@ -206,7 +205,7 @@ def price(run: Run, known: Known) -> tuple[float, str]:
 
 @cache
 def _players_size(system: str) -> int:
-    with torch.random.fork_rng(devices=[]):
+    with seeded(0):  # their numbers do not matter, the reader's own do
         generators, discriminator = SYSTEMS[system].networks((3, 32, 32), 10)
     return sum(map(count_parameters, generators)) + count_parameters(discriminator)
 

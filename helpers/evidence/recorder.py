@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -63,109 +63,87 @@ def record_run(
     """
     device = str(pick_device(device))
     folder = run_folder(runs, dataset, system, seed, specification)
+    with _alone_in(folder):
+        if is_complete(folder, epochs):
+            return folder
+        started, images = time.time(), load_dataset(dataset, device, limit)
+        row, chosen = CATALOGUE[dataset], SPECIFICATIONS[specification] if specification else None
+        candidates = row.kept_epochs if chosen is None else MULTIVERSE_EPOCHS
+        grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
+        options = {"grid_size": row.grid_size} | settings
+        judge = Judge(dataset, images, device)
+        if judge.ruler is None and not stand_ins:
+            raise RecordError(f"{dataset} is not the real thing here: {images.notice}")
+        trainer = make_trainer(
+            system, images, chosen, device, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options
+        )
+        checkpoint, quality, spent, environments = folder / CHECKPOINT, {}, 0.0, [describe_environment(device)]
+        if state := load_checkpoint(checkpoint):
+            trainer.load_state_dict(state["trainer"])
+            quality, spent = state["quality"], state["seconds"]
+            # Older recorders did not note where they were.
+            earlier = state.get("environments", [{"revision": "unknown"}])
+            environments = [each for each in earlier if each != environments[0]] + environments
+        saved, is_paused = time.monotonic(), False
+
+        def after_epoch(trainer):
+            nonlocal saved, is_paused
+            done = len(trainer.history)
+            if done in grid_epochs and trainer.history.status != "diverged":
+                quality[done] = _rounded(judge(trainer, whole_parts=done == epochs))
+            if done == epochs or trainer.history.status == "diverged":
+                return
+            is_paused = pause()
+            if is_paused or time.monotonic() - saved > every:
+                progress_made = {
+                    "quality": quality,
+                    "seconds": spent + time.time() - started,
+                    "environments": environments,
+                }
+                saved = time.monotonic()
+                try:
+                    save_checkpoint(checkpoint, {"trainer": trainer.state_dict()} | progress_made)
+                except CheckpointError as error:  # training goes on, and the next one may succeed
+                    if is_paused:
+                        raise
+                    warnings.warn(f"epoch {done} is in no checkpoint: {error}", stacklevel=2)
+            if is_paused:
+                trainer.history.status = "interrupted"
+
+        history = trainer.fit(progress=progress, on_epoch=after_epoch)
+        if is_paused:
+            return folder
+        if history.status == "interrupted":
+            raise KeyboardInterrupt
+        provenance = environments.pop() | {
+            "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
+            "date": time.strftime("%Y-%m-%d"),
+            "seconds": round(spent + time.time() - started, 1),
+            "images": len(images.images),
+            "notice": images.notice,
+        }
+        if chosen:
+            provenance["specification"] = chosen.describe()
+        if environments:  # a run that moved cannot be repeated bit by bit, and says so
+            provenance["earlier"] = environments
+        kept = weights and seed == 0 and specification is None
+        _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, kept)
+        return folder
+
+
+@contextmanager
+def _alone_in(folder: Path):
+    """Make a run's folder and keep others out of it; RecordError where one is in it, or where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=0):
-            if is_complete(folder, epochs):
-                return folder
-            kept = weights and seed == 0 and specification is None
-            return _train(
-                folder,
-                system,
-                dataset,
-                seed,
-                epochs,
-                device,
-                command,
-                every,
-                progress,
-                limit,
-                kept,
-                specification,
-                pause,
-                stand_ins,
-                settings,
-            )
+            yield
     except Timeout:
         raise RecordError(
             f"{folder} is being recorded by another process; wait for it or choose another seed"
         ) from None
     except OSError as error:
         raise RecordError(f"{folder} cannot be written ({error}); free some space or choose another folder") from error
-
-
-def _train(
-    folder,
-    system,
-    dataset,
-    seed,
-    epochs,
-    device,
-    command,
-    every,
-    progress,
-    limit,
-    weights,
-    specification,
-    pause,
-    stand_ins,
-    settings,
-) -> Path:
-    started, images = time.time(), load_dataset(dataset, device, limit)
-    row, chosen = CATALOGUE[dataset], SPECIFICATIONS[specification] if specification else None
-    candidates = row.kept_epochs if chosen is None else MULTIVERSE_EPOCHS
-    grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
-    options = {"grid_size": row.grid_size} | settings
-    judge = Judge(dataset, images, device)
-    if judge.ruler is None and not stand_ins:
-        raise RecordError(f"{dataset} is not the real thing here: {images.notice}")
-    trainer = make_trainer(system, images, chosen, device, epochs=epochs, seed=seed, grid_epochs=grid_epochs, **options)
-    checkpoint, quality, spent, environments = folder / CHECKPOINT, {}, 0.0, [describe_environment(device)]
-    if state := load_checkpoint(checkpoint):
-        trainer.load_state_dict(state["trainer"])
-        quality, spent = state["quality"], state["seconds"]
-        earlier = state.get("environments", [{"revision": "unknown"}])  # older recorders did not note where they were
-        environments = [each for each in earlier if each != environments[0]] + environments
-    saved, is_paused = time.monotonic(), False
-
-    def after_epoch(trainer):
-        nonlocal saved, is_paused
-        done = len(trainer.history)
-        if done in grid_epochs and trainer.history.status != "diverged":
-            quality[done] = _rounded(judge(trainer, whole_parts=done == epochs))
-        if done == epochs or trainer.history.status == "diverged":
-            return
-        is_paused = pause()
-        if is_paused or time.monotonic() - saved > every:
-            progress_made = {"quality": quality, "seconds": spent + time.time() - started, "environments": environments}
-            saved = time.monotonic()
-            try:
-                save_checkpoint(checkpoint, {"trainer": trainer.state_dict()} | progress_made)
-            except CheckpointError as error:  # training goes on, and the next one may succeed
-                if is_paused:
-                    raise
-                warnings.warn(f"epoch {done} is in no checkpoint: {error}", stacklevel=2)
-        if is_paused:
-            trainer.history.status = "interrupted"
-
-    history = trainer.fit(progress=progress, on_epoch=after_epoch)
-    if is_paused:
-        return folder
-    if history.status == "interrupted":
-        raise KeyboardInterrupt
-    provenance = environments.pop() | {
-        "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
-        "date": time.strftime("%Y-%m-%d"),
-        "seconds": round(spent + time.time() - started, 1),
-        "images": len(images.images),
-        "notice": images.notice,
-    }
-    if chosen:
-        provenance["specification"] = chosen.describe()
-    if environments:  # a run that moved cannot be repeated bit by bit, and says so
-        provenance["earlier"] = environments
-    _write_record(folder, {"system": system, "dataset": dataset}, trainer, provenance, quality, weights)
-    return folder
 
 
 def write_run(folder: Path, files: dict[str, bytes]) -> None:

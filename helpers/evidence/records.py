@@ -67,10 +67,14 @@ class Record:
         generators.load_state_dict(kept)
 
 
+def specification_folder(runs: Path, specification: str | None) -> Path:
+    """The runs with a specification of ``helpers.gan.multiverse``; without one, those with our settings."""
+    return Path(runs, "multiverse", specification) if specification else Path(runs)
+
+
 def run_folder(runs: Path, dataset: str, system: str, seed: int, specification: str | None = None) -> Path:
     """Where a run's files lie."""
-    parts = ("multiverse", specification) if specification else ()
-    return Path(runs, *parts, dataset, system, f"seed{seed}")
+    return specification_folder(runs, specification) / dataset / system / f"seed{seed}"
 
 
 def read_record(folder: Path) -> Record:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.evidence.comparison import Table, read_all, tabulate
-from helpers.evidence.records import RUNS
-from helpers.gan.multiverse import CHOICES, EPOCHS, SPECIFICATIONS, SYSTEMS
+from helpers.evidence.records import RUNS, specification_folder
+from helpers.gan.multiverse import CHOICES, EPOCHS, ROWS, SPECIFICATIONS, SYSTEMS
 
 # The claims that are read off each specification: words -> whether an outcome agrees.
 READINGS = {
@@ -47,8 +47,7 @@ def read_outcomes(runs: Path = RUNS) -> list[Outcome]:
     """
     found = []
     for name in SPECIFICATIONS:
-        folder = Path(runs) if name == "centre" else Path(runs) / "multiverse" / name
-        recorded = read_all(SYSTEMS, "mnist", folder)
+        recorded = read_all(SYSTEMS, "mnist", specification_folder(runs, name if name in ROWS else None))
         table = tabulate(recorded, EPOCHS)
         if all(map(table.seeds, SYSTEMS)):
             found.append(_outcome(name, table))
@@ -72,14 +71,14 @@ def _outcome(name: str, table: Table) -> Outcome:
 
 def agreement(outcomes: list[Outcome]) -> dict[str, tuple[int, int]]:
     """Each reading -> in how many rows of the design it holds, of how many; the centre is no row."""
-    rows = [outcome for outcome in outcomes if outcome.name != "centre"]
+    rows = [outcome for outcome in outcomes if outcome.name in ROWS]
     return {words: (sum(map(agrees, rows)), len(rows)) for words, agrees in READINGS.items()}
 
 
 def main_effects(outcomes: list[Outcome]) -> dict[str, float]:
     """Choice -> how its high level moves log(FID ratio) on average; needs all twelve rows, else nothing."""
-    rows = [outcome for outcome in outcomes if outcome.name != "centre"]
-    if len(rows) < len(SPECIFICATIONS) - 1:
+    rows = [outcome for outcome in outcomes if outcome.name in ROWS]
+    if len(rows) < len(ROWS):
         return {}
     return {
         name: float(

@@ -334,10 +334,13 @@ def test_the_kept_records_can_all_be_read():
 def test_a_record_says_in_which_precision_and_on_which_device_it_was_made(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default, by which convolutions are rounded
     allowed = []
-    train = recorder._train
-    monkeypatch.setattr(
-        recorder, "_train", lambda *given: (allowed.append(torch.backends.cudnn.allow_tf32), train(*given))[1]
-    )
+    make_trainer = recorder.make_trainer
+
+    def spy(*given, **options):
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return make_trainer(*given, **options)
+
+    monkeypatch.setattr(recorder, "make_trainer", spy)
     read = read_record(make(tmp_path, device="auto", seed=1))
     assert allowed == [False] and torch.backends.cudnn.allow_tf32
     assert read.provenance["tf32"] is False and read.provenance["device"].startswith("cpu (")

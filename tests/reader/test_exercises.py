@@ -31,32 +31,41 @@ def verdict(capsys, check, *arguments, **options) -> str:
     return capsys.readouterr().out
 
 
+def judged(capsys, question, answer, **measured) -> str:
+    """What a reader sees whose answer meets a question."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(exercises.KEYS, "test", question)
+        return verdict(capsys, exercises.check, "test", answer, **measured)
+
+
 def test_number(capsys):
-    check = exercises.check_number
-    assert verdict(capsys, check, ..., 2.0).startswith("Not done yet")
-    assert verdict(capsys, check, 2.001, 2.0).startswith("[OK]")
-    assert "too large" in verdict(capsys, check, 2.5, 2.0)
-    assert "too small" in verdict(capsys, check, torch.tensor(1.5), 2.0)
-    assert "halved" in verdict(capsys, check, 1.0, 2.0, mistakes={"you halved it": 1.0})
-    assert "'two'" in verdict(capsys, check, "two", 2.0)
-    assert not verdict(capsys, check, float("nan"), 2.0).startswith("[OK]")
+    def check(answer, right, **options):
+        return judged(capsys, Number(right, "why", **options), answer)
+
+    assert check(..., 2.0).startswith("Not done yet")
+    assert check(2.001, 2.0).startswith("[OK]")
+    assert "too large" in check(2.5, 2.0)
+    assert "too small" in check(torch.tensor(1.5), 2.0)
+    assert "halved" in check(1.0, 2.0, mistakes={"you halved it": 1.0})
+    assert "'two'" in check("two", 2.0)
+    assert not check(float("nan"), 2.0).startswith("[OK]")
 
 
 def test_choice(capsys):
-    because = {"up": "it rises", "down": "it does not fall"}
-    assert verdict(capsys, exercises.check_choice, ..., "up", because).startswith("Not done yet")
-    assert verdict(capsys, exercises.check_choice, "up", "up", because) == "[OK] ✓ It rises.\n"
-    assert verdict(capsys, exercises.check_choice, "down", "up", because) == "Not right yet: it does not fall.\n"
-    assert "'up', 'down'" in verdict(capsys, exercises.check_choice, "left", "up", because)
+    question = Choice("up", {"up": "it rises", "down": "it does not fall"})
+    assert judged(capsys, question, ...).startswith("Not done yet")
+    assert judged(capsys, question, "up") == "[OK] ✓ It rises.\n"
+    assert judged(capsys, question, "down") == "Not right yet: it does not fall.\n"
+    assert "'up', 'down'" in judged(capsys, question, "left")
 
 
 def test_function(capsys):
-    inputs = [(torch.tensor([1.0, -2.0]),), (torch.tensor([0.5]),)]
+    inputs = ((torch.tensor([1.0, -2.0]),), (torch.tensor([0.5]),))
 
     def blank(x): ...
 
     def check(answer, **options):
-        return verdict(capsys, exercises.check_function, answer, torch.square, inputs, **options)
+        return judged(capsys, Function(torch.square, inputs, "a square", **options), answer)
 
     assert check(blank).startswith("Not done yet")
     assert check(lambda x: x * x).startswith("[OK]")
@@ -66,13 +75,6 @@ def test_function(capsys):
     assert "raised ZeroDivisionError" in check(lambda x: 1 / 0)
     assert "'text'" in check(lambda x: "text")
     assert check(lambda x: x * float("nan")).startswith("Not right yet")
-
-
-def judged(capsys, question, answer, **measured) -> str:
-    """What a reader sees whose answer meets a question."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(exercises.KEYS, "test", question)
-        return verdict(capsys, exercises.check, "test", answer, **measured)
 
 
 def test_questions_about_numbers(capsys):
