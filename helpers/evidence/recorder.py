@@ -42,7 +42,6 @@ def record_run(
     epochs: int,
     runs: Path = RUNS,
     device: str = "cpu",
-    command: str = "",
     every: float = 60.0,
     progress: bool = True,
     limit: int | None = None,
@@ -116,7 +115,9 @@ def record_run(
         if history.status == "interrupted":
             raise KeyboardInterrupt
         provenance = environments.pop() | {
-            "command": command or f"{COMMAND} --systems {system} --dataset {dataset} --seeds {seed} --epochs {epochs}",
+            "command": _command_line(
+                system, dataset, seed, epochs, device, torch.get_num_threads(), weights, specification
+            ),
             "date": time.strftime("%Y-%m-%d"),
             "seconds": round(spent + time.time() - started, 1),
             "images": len(images.images),
@@ -224,7 +225,7 @@ def _rounded(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]
     return {part: {key: float(f"{value:.9g}") for key, value in each.items()} for part, each in scores.items()}
 
 
-def command_line(
+def _command_line(
     system: str,
     dataset: str,
     seed: int,
@@ -258,7 +259,9 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     try:
-        chosen.device = str(pick_device(chosen.device))  # what a command that repeats the run has to name
+        chosen.device = str(
+            pick_device(chosen.device)
+        )  # one that is not there ends the command before anything is loaded
     except ValueError as error:
         parser.error(str(error))
     if chosen.floor:
@@ -269,16 +272,6 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for seed in chosen.seeds:
         for system in chosen.systems:
-            command = command_line(
-                system,
-                chosen.dataset,
-                seed,
-                chosen.epochs,
-                chosen.device,
-                chosen.threads,
-                not chosen.no_weights,
-                chosen.specification,
-            )
             try:
                 folder = record_run(
                     system,
@@ -287,7 +280,6 @@ def main(arguments: list[str] | None = None) -> None:
                     chosen.epochs,
                     chosen.runs,
                     chosen.device,
-                    command,
                     progress=sys.stderr.isatty(),
                     weights=not chosen.no_weights,
                     specification=chosen.specification,

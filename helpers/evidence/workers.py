@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from helpers.data.files import DataError
 from helpers.evidence.matrix import Run
-from helpers.evidence.recorder import CHECKPOINT, command_line, record_run, write_run
+from helpers.evidence.recorder import CHECKPOINT, record_run, write_run
 from helpers.evidence.records import RecordError, digest, read_record
 from helpers.files import PROJECT, write_atomically
 from helpers.gan.resume import CheckpointError
@@ -47,7 +47,6 @@ def work_on(run: Run, runs: Path, device: str, seconds: float, is_stopped=lambda
         run.epochs,
         runs,
         device,
-        command_line(run.system, run.dataset, run.seed, run.epochs, device, 1, run.weights, run.specification),
         every=every,
         progress=False,
         weights=run.weights,
