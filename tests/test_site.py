@@ -275,11 +275,21 @@ KEEP_EACH_COLOUR_ONCE = """() => {
     if (seen.has(kind)) span.replaceWith(...span.childNodes);
     seen.add(kind);
   } }"""
-TYPESET = "async () => { if (window.MathJax) await MathJax.startup.promise; }"
+TYPESET = "async () => { if (window.MathJax) await MathJax.startup.promise; return true; }"
 FORMULAS = """() => ({
   sources: document.querySelectorAll('.math').length, typeset: document.querySelectorAll('mjx-container').length,
   spoken: document.querySelectorAll('mjx-assistive-mml math').length,
   wrong: [...document.querySelectorAll('[data-mml-node=merror]')].map(formula => formula.textContent) })"""
+
+
+AXE = "async options => { const found = await axe.run(options); return found.violations; }"
+PATIENCE = 120_000  # milliseconds; the longest answer takes a few seconds on a quiet machine
+
+
+def ask(tab, script, argument=None):
+    """What a function says in the page. Unlike ``evaluate`` it does not wait for ever on a page that hangs."""
+    answer = f"async argument => [await ({script})(argument)]"
+    return tab.wait_for_function(answer, arg=argument, timeout=PATIENCE).json_value()[0]
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -325,7 +335,7 @@ def test_no_page_asks_another_machine_lacks_a_file_or_stops(tab, server, pages):
     tab.on("pageerror", lambda error: problems.append(str(error)))
     for name in pages:
         tab.goto(server + name)
-        tab.evaluate(TYPESET)
+        ask(tab, TYPESET)
         tab.wait_for_timeout(100)
     assert len(asked) > len(pages)
     assert not [url for url in asked if not url.startswith((server, "data:", "about:", "blob:"))]
@@ -336,16 +346,17 @@ def test_no_page_asks_another_machine_lacks_a_file_or_stops(tab, server, pages):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible(scheme, tab, server, pages):
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.base import AXE_SCRIPT
 
     tab.emulate_media(color_scheme=scheme)
     found = []
     for name in pages:
         tab.goto(server + name)
-        tab.evaluate(TYPESET)
-        assert tab.evaluate("document.documentElement.dataset.theme") == scheme
-        tab.evaluate(KEEP_EACH_COLOUR_ONCE)
-        for violation in Axe().run(tab, options={"runOnly": STANDARD}).response["violations"]:
+        ask(tab, TYPESET)
+        assert ask(tab, "() => document.documentElement.dataset.theme") == scheme
+        ask(tab, KEEP_EACH_COLOUR_ONCE)
+        tab.evaluate(AXE_SCRIPT)
+        for violation in ask(tab, AXE, {"runOnly": STANDARD, "resultTypes": ["violations"]}):
             found += [f"{name}: {violation['help']}: {node['html'][:200]}" for node in violation["nodes"]]
     assert not found, "\n".join(found)
 
@@ -356,9 +367,9 @@ def test_formulas_are_typeset_from_the_disk(notebook, tab, html):
     if not has_mathjax():
         pytest.skip("npm could not fetch MathJax")
     tab.goto((html / address(notebook)).as_uri())
-    tab.evaluate(TYPESET)
+    ask(tab, TYPESET)
     count = len(formulas(notebook))
-    assert tab.evaluate(FORMULAS) == {"sources": count, "typeset": count, "spoken": count, "wrong": []}
+    assert ask(tab, FORMULAS) == {"sources": count, "typeset": count, "spoken": count, "wrong": []}
 
 
 @pytest.mark.browser
@@ -397,8 +408,8 @@ def test_no_page_is_wider_than_a_phone(tab, server, pages):
     tab.set_viewport_size({"width": PHONE, "height": 844})
     for name in pages:
         tab.goto(server + name)
-        tab.evaluate(TYPESET)
-        assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE, name
+        ask(tab, TYPESET)
+        assert ask(tab, "() => document.documentElement.scrollWidth") <= PHONE, name
 
 
 @pytest.mark.browser
