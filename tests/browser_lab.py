@@ -223,13 +223,13 @@ class Visit:
             self.problems.append(f"cell {cell['id']}: {problem}")
 
     def run_all(self, seconds: float) -> None:
-        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
-        end = self.page.evaluate(RUN_ALL, seconds)
+        ask(self.page, "async () => { await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); }")
+        end = ask(self.page, RUN_ALL, seconds, seconds + PATIENCE)
         if end != "done":
             self.problems.append(f"Run All {end}")
 
     def look_at_cells(self, stored: bool) -> None:
-        cells = self.page.evaluate(CELLS)
+        cells = ask(self.page, CELLS)
         shown = self.page.locator(".jp-Notebook .jp-Cell")
         soon(lambda: shown.count() == len(cells))
         if shown.count() != len(cells):
@@ -455,6 +455,12 @@ def fingerprint(element) -> str | None:
     return hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else None
 
 
+def ask(page, script: str, argument=None, seconds: float = PATIENCE):
+    """What a function says in the page. Unlike ``evaluate`` it does not wait for ever on a page that hangs."""
+    answer = f"async argument => [await ({script})(argument)]"
+    return page.wait_for_function(answer, arg=argument, timeout=1000 * seconds).json_value()[0]
+
+
 def soon(good, seconds: float = PATIENCE) -> bool:
     """Whether something becomes true before time runs out."""
     end = time.monotonic() + seconds
@@ -491,14 +497,14 @@ def visit(browser, lab: JupyterLab, notebook: Path, stored=False, pictures=None,
         page.goto(lab.add(notebook), wait_until="domcontentloaded")
         session = "window.jupyterapp?.shell?.currentWidget?.sessionContext"
         page.wait_for_function(session)
-        page.evaluate(READY)
+        ask(page, READY)
         page.wait_for_function(f"{session}.kernelDisplayStatus === 'idle'")
         if stored:
             page.wait_for_timeout(500)
         else:
             result.run_all(seconds)
         result.look_at_cells(stored)
-        page.evaluate(f"async () => {{ await {session}.shutdown(); }}")
+        ask(page, f"async () => {{ await {session}.shutdown(); }}")
     finally:
         context.close()
     return result

@@ -24,6 +24,7 @@ from xml.etree import ElementTree
 import browser_lab
 import nbformat
 import pytest
+from browser_lab import ask
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from mdit_py_plugins.amsmath import amsmath_plugin
@@ -283,13 +284,6 @@ FORMULAS = """() => ({
 
 
 AXE = "async options => { const found = await axe.run(options); return found.violations; }"
-PATIENCE = 120_000  # milliseconds; the longest answer takes a few seconds on a quiet machine
-
-
-def ask(tab, script, argument=None):
-    """What a function says in the page. Unlike ``evaluate`` it does not wait for ever on a page that hangs."""
-    answer = f"async argument => [await ({script})(argument)]"
-    return tab.wait_for_function(answer, arg=argument, timeout=PATIENCE).json_value()[0]
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
