@@ -16,7 +16,7 @@ import torch
 import torchmetrics.image.fid
 import torchmetrics.image.kid  # noqa: F401
 import torchvision  # noqa: F401
-from fake_device import KINDS, FakeDevice, place
+from fake_device import IS_FAITHFUL, KINDS, FakeDevice, place
 from PIL import Image
 
 from benchmarks.cases import CASES, Ours
@@ -35,7 +35,10 @@ from helpers.reader import session, widgets
 from helpers.reader.questions import Function, Number
 
 matplotlib.use("agg")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what short trainings look like to ``watch``
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # what short trainings look like to ``watch``
+    pytest.mark.skipif(not IS_FAITHFUL, reason="the fake devices need a newer torch"),
+]
 
 
 @pytest.fixture(autouse=True)
