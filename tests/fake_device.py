@@ -163,8 +163,8 @@ class Count:
     waits: Counter = field(default_factory=Counter)
 
 
-# Older releases (2.9 was tried) replace the parameters of a layer with spectral norm in ways that are not seen here: the
-# fake then reports operations on two devices where there are none.
+# Older releases (2.9 was tried) replace the parameters of a layer with spectral norm in ways that are not seen here:
+# the fake then reports operations on two devices where there are none.
 IS_FAITHFUL = hasattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check")
 
 
