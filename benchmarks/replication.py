@@ -1,9 +1,9 @@
 """What it costs to spread runs over processes or Dask's workers: ``python -m benchmarks.replication``.
 
 The same runs are made by the plain recorder, by ``replicate`` on one and two processes, and by one and two workers of a
-local Dask cluster. Each row gives the wall-clock time, the CPU seconds of all processes together, and the speed-up that
-follows from these if each process has a core to itself: workers x CPU seconds of the plain recorder / CPU seconds. On
-a machine with other work only the latter means anything.
+local Dask cluster. Each row gives the wall-clock time, the CPU seconds of all processes together, and two speed-ups: by
+the clock, and as it follows from the CPU seconds if each process has a core to itself (workers x CPU seconds of the
+plain recorder / CPU seconds). On a machine with other work only the latter means anything.
 """
 
 import argparse
@@ -79,14 +79,14 @@ def main(arguments: list[str] | None = None) -> None:
         table.write_text(", ".join(matrix.COLUMNS) + f"\n{line}\n")
         spread = ["helpers.evidence.replicate", "--matrix", str(table), "--device", "cpu"]
         print(f"{chosen.runs} runs of {chosen.epochs} epochs; load before: {os.getloadavg()[0]:.1f}", flush=True)
-        wall, alone = measure([*plain, "--seeds", *seeds])
-        print(f"plain recorder  wall {wall:6.1f} s  CPU {alone:6.1f} s", flush=True)
+        plain_wall, alone = measure([*plain, "--seeds", *seeds])
+        print(f"plain recorder  wall {plain_wall:6.1f} s  CPU {alone:6.1f} s", flush=True)
         for name, cluster in (("process(es)", False), ("Dask worker(s)", True)):
             for count in (1, 2):
                 how = spread if cluster else [*spread, "--processes", str(count)]
                 wall, cpu = measure(how, count if cluster else 0)
-                speed_up = count * alone / cpu
-                print(f"{count} {name:14s} wall {wall:6.1f} s  CPU {cpu:6.1f} s  speed-up {speed_up:.2f}", flush=True)
+                times = f"{count} {name:14s} wall {wall:6.1f} s  CPU {cpu:6.1f} s"
+                print(f"{times}  speed-up {plain_wall / wall:.2f}, by CPU {count * alone / cpu:.2f}", flush=True)
 
 
 if __name__ == "__main__":
