@@ -1,13 +1,21 @@
 """A training of a few milliseconds an epoch, and what two runs must have in common to count as the same."""
 
+import threading
+
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from helpers.data import ring_of_gaussians
 from helpers.evidence.records import read_record
 from helpers.gan.networks import Discriminator, Generator
 from helpers.gan.objectives import PSG
 from helpers.gan.training import Settings, Trainer
+
+# By itself tqdm takes a lock that forked processes share: a child that a test kills while it holds the lock keeps it,
+# and the next training here waits for ever. Its watching thread could hold the lock at the moment of a fork, too.
+tqdm.set_lock(threading.RLock())
+tqdm.monitor_interval = 0
 
 RING = ring_of_gaussians(200)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from tqdm.auto import tqdm
 
 from helpers import files
 from helpers.files import write_atomically
@@ -72,6 +73,22 @@ def kill_again_and_again(make, path, kills, moments):
     trainer = make()
     trainer.fit(progress=False, checkpoint=path)
     return trainer
+
+
+@needs_fork
+def test_a_killed_child_keeps_no_lock_of_the_progress_bar():
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        tqdm.get_lock().acquire()
+        os.write(told, b".")
+        time.sleep(60)
+        os._exit(0)
+    os.read(ready, 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert tqdm.get_lock().acquire(timeout=5), "the next training would wait for ever"
+    tqdm.get_lock().release()
 
 
 @needs_fork
