@@ -40,4 +40,4 @@ def _right(message: str) -> None:
 
 
 def _wrong(message: str) -> None:
-    print(f"Not right yet: {message}.")
+    print(f"Not right yet: {message}{'' if message.endswith(('?', '!')) else '.'}")

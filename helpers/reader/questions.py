@@ -35,7 +35,7 @@ class Number:
             return False, f"a number is needed, this is {answer!r}"
         right = float(self.right(**measured) if callable(self.right) else self.right)
         if abs(value - right) <= self.tolerance:
-            return True, f"{value:.4g} is right: {self.because.format(**measured)}"
+            return True, f"{_shown(value)} is right: {self.because.format(**measured)}"
         common = {
             "the sign is flipped": -right,
             "that is half of it; averaged where a sum is asked?": right / 2,
@@ -44,7 +44,7 @@ class Number:
         for message, wrong in (self.mistakes | common).items():
             if abs(value - wrong) <= self.tolerance:
                 return False, message.format(**measured)
-        return False, f"{value:.4g} is too {'small' if value < right else 'large'}"
+        return False, f"{_shown(value)} is too {'small' if value < right else 'large'}"
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ class Choice:
     def judge(self, answer, **measured) -> Verdict:
         if is_blank(answer):
             return None, f"choose one of {', '.join(map(repr, self.because))}"
-        if not isinstance(answer, str) or answer not in self.because:
+        meant = [each for each in self.because if isinstance(answer, str) and _plain(each) == _plain(answer)]
+        if not meant:
             return False, f"{answer!r} is not among the answers: {', '.join(map(repr, self.because))}"
         right = self.right(**measured) if callable(self.right) else self.right
-        return answer == right, self.because[answer].format(**measured)
+        return meant[0] == right, self.because[meant[0]].format(**measured)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Design:
         try:
             value = answer() if callable(answer) and not signature(answer).parameters else answer
             if is_blank(value):
-                return None, "put your own design in place of the dots"
+                return None, f"put your {'own design' if callable(answer) else 'answer'} in place of the dots"
             problem = self.missing(value, **measured)
         except NotImplementedError:
             return None, "replace the dots by your code, and return a value"
@@ -154,3 +155,13 @@ class Design:
 def is_blank(answer) -> bool:
     """Whether the dots were left in place."""
     return answer is None or answer is ...
+
+
+def _shown(value: float) -> str:
+    """A whole number as it is written, any other with four digits: 16384, 0.3333."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _plain(text: str) -> str:
+    """An answer's text without what a reader may type otherwise: capitals and spaces."""
+    return text.casefold().replace(" ", "")

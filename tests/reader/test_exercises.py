@@ -87,6 +87,9 @@ def test_questions_about_numbers(capsys):
     assert "too large" in judged(capsys, question, 2.5) and "too small" in judged(capsys, question, 1.5)
     assert "'two'" in judged(capsys, question, "two")
     assert not judged(capsys, question, float("nan")).startswith("[OK]")
+    assert judged(capsys, Number(16384, "2^14"), 16384) == "[OK] ✓ 16384 is right: 2^14.\n"
+    asks = Number(2.0, "one and one", mistakes={"which of them?": 3.0})
+    assert judged(capsys, asks, 3) == "Not right yet: which of them?\n"
 
 
 def test_answers_that_come_from_a_run(capsys):
@@ -102,6 +105,7 @@ def test_questions_with_a_choice(capsys):
     assert judged(capsys, question, None).startswith("Not done yet: choose one of 'up', 'down'")
     assert judged(capsys, question, "up") == "[OK] ✓ It rises.\n"
     assert judged(capsys, question, "down") == "Not right yet: it does not fall.\n"
+    assert judged(capsys, question, " Up") == "[OK] ✓ It rises.\n"
     for other in ("left", 3, ["up"]):
         assert "'up', 'down'" in judged(capsys, question, other)
 
@@ -134,12 +138,12 @@ def test_open_designs(capsys):
     question = Design(
         lambda answer, least: None if len(answer) >= least else f"{len(answer)} of {least}", "long enough"
     )
-    assert judged(capsys, question, ..., least=2).startswith("Not done yet")
+    assert "put your answer" in judged(capsys, question, ..., least=2)
     assert judged(capsys, question, [1, 2, 3], least=2) == "[OK] ✓ Long enough.\n"
     assert judged(capsys, question, [1], least=2) == "Not right yet: 1 of 2.\n"
     assert "raised TypeError" in judged(capsys, question, 5, least=2)
     assert judged(capsys, question, lambda: [1, 2], least=2).startswith("[OK]")
-    assert judged(capsys, question, lambda: None, least=2).startswith("Not done yet")
+    assert "put your own design" in judged(capsys, question, lambda: None, least=2)
     assert "raised ZeroDivisionError" in judged(capsys, question, lambda: 1 / 0, least=2)
 
 
@@ -168,6 +172,26 @@ def test_keys_know_right_from_wrong(name):
         assert key.judge(key.reference)[0] is True
         for message, wrong in key.mistakes.items():
             assert key.judge(wrong) == (False, message)
+
+
+def test_keys_help_with_what_readers_tried(capsys):
+    """Answers that were given to these exercises, and met an error of Python's or a message that did not help."""
+    said = {
+        "05.7": KEYS["05.7"].judge(lambda: lambda scores: torch.tensor(1.0)),
+        "06.5": KEYS["06.5"].judge(lambda: type("Lazy", (), {})),
+        "04.4": KEYS["04.4"].judge("150", cuts={150: 0.3}),
+        "04.1": KEYS["04.1"].judge(1 / 3),
+    }
+    assert all(verdict is False for verdict, _ in said.values())
+    assert "does not depend on the scores" in said["05.7"][1] and "return an object of it: Lazy(...)" in said["06.5"][1]
+    assert "without quotation marks" in said["04.4"][1] and "for two generators" in said["04.1"][1]
+    assert KEYS["04.2"].judge("b,a")[0] is True
+
+    def proof_with_names(next_k):
+        assert abs(next_k(0.5, real_energy=1.0, fake_energy=0.2, gamma=0.5, rate=0.1) - 0.53) < 1e-9
+        assert next_k(1.0, real_energy=1.0, fake_energy=0.0) <= 1 and next_k(0.0, real_energy=0.0, fake_energy=1.0) >= 0
+
+    assert KEYS["05b.4"].judge(lambda: proof_with_names)[0] is True
 
 
 # ---- the notebooks -------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from helpers.reader.questions import Choice, Design, Number
 
 
 def _length_is_missing(epochs, cuts: dict[int, float]) -> str | None:
+    if isinstance(epochs, str):
+        return f"{epochs!r} is text; give the number of epochs without quotation marks"
     if epochs not in cuts:
         return f"that is none of the lengths: {', '.join(map(str, cuts))}"
     if not 0.2 < cuts[epochs] < 0.35:
@@ -35,6 +37,7 @@ KEYS = {
         "the real one and a fifth of three fakes, of four inputs",
         mistakes={
             "that is a discriminator that makes no mistakes": 1 / 4,
+            "that is one that makes no mistakes, and for two generators": 1 / 3,
             "that is for two generators": (1 + 2 * 0.2) / 3,
             "that is the share called fake": 1 - 0.4,
         },

@@ -25,6 +25,8 @@ def slope_is_missing(loss) -> str | None:
     value = torch.as_tensor(loss(scores))
     if value.shape not in (scores.shape, ()):
         return f"the loss of {len(scores)} scores has the shape {tuple(value.shape)}"
+    if not value.requires_grad:
+        return "it does not depend on the scores, so its slope is 0 everywhere and nothing is learned"
     (slope,) = torch.autograd.grad(value.sum(), scores)
     below, content, back = slope[:-2], slope[-2].item(), slope[-1].item()
     if not ((below >= -2) & (below <= -0.5)).all():

@@ -32,6 +32,8 @@ STEPS, MOST_PENALTIES = 300, 100
 
 def _design_is_missing(objective) -> str | None:
     """Train a critic with it against points that stand still; count its penalties and look at the slope between."""
+    if isinstance(objective, type):
+        return f"that is the class; return an object of it: {objective.__name__}(...)"
     with seeded(0):
         critic = Discriminator((2,), hidden=(32, 32))
     rng = torch.Generator().manual_seed(0)

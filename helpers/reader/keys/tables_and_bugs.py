@@ -10,11 +10,15 @@ def right_k(k, real_energy, fake_energy, gamma=0.5, rate=0.1):
 
 # What a proof has to catch: name -> a faulty update of k.
 FAULTS = {
-    "k leaves [0, 1]": lambda k, real, fake, gamma=0.5, rate=0.1: k + rate * (gamma * real - fake),
-    "the balance has the wrong sign": lambda k, real, fake, gamma=0.5, rate=0.1: min(
-        max(k - rate * (gamma * real - fake), 0.0), 1.0
+    "k leaves [0, 1]": lambda k, real_energy, fake_energy, gamma=0.5, rate=0.1: (
+        k + rate * (gamma * real_energy - fake_energy)
     ),
-    "gamma is forgotten": lambda k, real, fake, gamma=0.5, rate=0.1: min(max(k + rate * (real - fake), 0.0), 1.0),
+    "the balance has the wrong sign": lambda k, real_energy, fake_energy, gamma=0.5, rate=0.1: min(
+        max(k - rate * (gamma * real_energy - fake_energy), 0.0), 1.0
+    ),
+    "gamma is forgotten": lambda k, real_energy, fake_energy, gamma=0.5, rate=0.1: min(
+        max(k + rate * (real_energy - fake_energy), 0.0), 1.0
+    ),
 }
 
 
