@@ -16,7 +16,7 @@ systems and seed 1 of SNGAN over 500 epochs). They replace those of 2026-11-21, 
    Holm's correction for all readings of that claim by that method, at 5 % for all together.
 5. *Readings become one verdict.* Parts of a claim must all hold, and one that fails decides; conventions that the
    paper leaves open and that are decided both ways give "depends on the convention". A part that is not measured, has
-   too few seeds or does not settle is not outvoted.
+   too few seeds or does not settle is not outvoted: its word is the whole's, also where another part fails.
 6. *0.33* has two readings more than before, both of which give 1/3 to a discriminator that has won or to any
    discriminator at all: they are judged like the others, and ``stability.called_real`` and ``mean_answer`` say why
    they show no equilibrium.

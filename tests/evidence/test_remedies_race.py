@@ -58,6 +58,14 @@ def test_the_rule_of_the_race():
     assert found["psg_sn"].effect.mean == pytest.approx((10 * 10.5 * 11 / (30 * 31 * 32)) ** (1 / 3))
 
 
+def test_a_verdict_does_not_change_because_another_remedy_is_recorded():
+    """All that are tried make the family of tests from the start, recorded or not."""
+    few = {"sngan": seeds(30, 31, 32), "psg_sn": seeds(26.5, 27, 28)}
+    more = few | {"mgan_sn": seeds(30, 40, 33), "gan_std": seeds(33, 29, 31), "sngan_std": seeds(30, 33, 29)}
+    assert remedies.race(few, 50)["psg_sn"].effect.p(1) < 0.05 / 5, "enough for a family of five"
+    assert remedies.race(few, 50)["psg_sn"].verdict == remedies.race(more, 50)["psg_sn"].verdict == OPEN
+
+
 def test_every_racer_is_a_system_and_its_counterpart_has_one_generator():
     for single, double in remedies.PAIRS.values():
         assert len(SYSTEMS[single].networks((1, 28, 28), 0)[0]) == 1
