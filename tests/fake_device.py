@@ -7,6 +7,7 @@ the ``device=`` of factories; ``_Operations`` sees every single operation, a bac
 Reported: two devices in one operation; a random generator of another device; numpy from a device; operations that the
 device has no kernel for; products of integers; float64 on MPS. The run goes on after a finding, so that one run finds
 all. ``counting()`` counts the kernels that a stretch of code launches and how often it waits for the device.
+``skim()`` is for long trainings: what is the same at every step is looked at now and then.
 
 What it does not see: devices in hooks and backward passes that are written in Python. What it cannot know: whether
 the numbers are right, how fast a device is, and what torch decides by itself there.
@@ -21,11 +22,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
+from weakref import WeakKeyDictionary
 
 import torch
 import torch._dynamo  # before anything is patched: it looks at the functions themselves
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 FOLDERS = {"helpers", "benchmarks", "tests", "tools"}  # whose files are named in a report, beside notebooks' cells
 KINDS = ("cuda", "mps")
@@ -183,6 +185,7 @@ class FakeDevice:
         self.kind, self.memory, self.operations = kind, memory, operations_of(kind)
         self.findings: list[Finding] = []
         self.count: Count | None = None
+        self.skimming = False
 
     def __enter__(self):
         self._stack = ExitStack()
@@ -227,7 +230,36 @@ class FakeDevice:
         finally:
             self.count = None
 
+    def skim(self, trainer_class) -> None:
+        """From now on watch of each trainer's steps the first 30 and then every 50th; the others are the same code.
+
+        Single operations are what costs: a step on points takes four times as long when they are watched. What such a
+        step makes and keeps has no tags; they are put on afterwards.
+        """
+        step, fake, taken = trainer_class.step, self, WeakKeyDictionary()
+
+        @functools.wraps(step)
+        def sometimes_watched(trainer):
+            taken[trainer] = count = taken.get(trainer, 0) + 1
+            if count <= 30 or count % 50 == 0 or fake.count is not None:
+                return step(trainer)
+            fake.skimming = True
+            try:
+                with _disable_current_modes():
+                    measures = step(trainer)
+            finally:
+                fake.skimming = False
+            with torch._C.DisableTorchFunction():
+                for tensor in (*kept_by(trainer), *measures.values()):
+                    if isinstance(tensor, torch.Tensor) and tag(tensor) is None:
+                        set_tag(tensor, named(trainer.device))
+            return measures
+
+        self._stack.enter_context(mock.patch.object(trainer_class, "step", sometimes_watched))
+
     def found(self, kind: str, text: str) -> None:
+        if self.skimming:  # half of the tags are missing
+            return
         frames = [frame for frame in traceback.extract_stack() if is_ours(frame.filename)]
         finding = Finding(kind, text, frames)
         if finding.place not in {each.place for each in self.findings}:
@@ -241,6 +273,17 @@ class FakeDevice:
         return "\n".join(map(str, self.findings)) or "no findings"
 
 
+def kept_by(trainer):
+    """Every tensor that a trainer holds between its steps."""
+    for player in (trainer.generators, trainer.discriminator):
+        yield from player.buffers()
+        for parameter in player.parameters():
+            yield from (parameter, parameter.grad)
+    for optimizer in (trainer.optimizer_d, trainer.optimizer_g):
+        yield from tensors_in(*optimizer.state.values())
+    yield from tensors_in(vars(trainer), vars(trainer.objective))
+
+
 class _Functions(TorchFunctionMode):
     """What Python calls. While a call is handled, what torch calls inside it is not seen here but by _Operations."""
 
@@ -248,16 +291,20 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self.fake = fake
 
+    def _place(self, tensor) -> str:
+        """In a skimmed step what has no tag was made there."""
+        return tag(tensor) or (f"{self.fake.kind}:0" if self.fake.skimming else "cpu")
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs, name = dict(kwargs or {}), getattr(function, "__name__", "")
         if name == "__get__":
             return self._attribute(function, *args)
         given = tensors_in(args, kwargs)
-        on_device = bool(given) and place(given[0]).split(":")[0] in KINDS
+        on_device = bool(given) and self._place(given[0]).split(":")[0] in KINDS
         if name in ("to", "cpu", *KINDS) and given:
             return self._move(name, args, kwargs)
         if name in ("numpy", "__array__") and on_device:
-            self.fake.found("numpy", f"can't convert a {place(given[0])} tensor to numpy; .cpu() is missing")
+            self.fake.found("numpy", f"can't convert a {self._place(given[0])} tensor to numpy; .cpu() is missing")
         if name == "tolist" and on_device:
             self.fake.waits(name)
         if name == "one_hot":  # what it reads of its labels, it reads on the CPU alone
@@ -270,7 +317,7 @@ class _Functions(TorchFunctionMode):
 
     def _attribute(self, function, tensor, *rest):
         attribute = function.__self__.__name__
-        where = place(tensor) if isinstance(tensor, torch.Tensor) and place(tensor) != ANYWHERE else "cpu"
+        where = self._place(tensor) if isinstance(tensor, torch.Tensor) and self._place(tensor) != ANYWHERE else "cpu"
         if attribute == "device":
             return torch.device(where)
         if attribute in ("is_cuda", "is_mps", "is_cpu"):
@@ -282,7 +329,7 @@ class _Functions(TorchFunctionMode):
         target = named(kwargs["device"]) if kwargs.get("device") is not None else None
         if target is not None:
             kwargs["device"] = torch.device("cpu")
-        where = target or (place(given[0]) if given else "cpu")
+        where = target or (self._place(given[0]) if given else "cpu")
         if isinstance(generator := kwargs.get("generator"), Generator):
             whose = getattr(generator, "would_lie_on", "cpu")
             if whose != where:
@@ -293,7 +340,7 @@ class _Functions(TorchFunctionMode):
         if target is None and not given:
             target = "cpu"
         if target is not None:
-            if name in ("as_tensor", "asarray") and given and target != place(given[0]):
+            if name in ("as_tensor", "asarray") and given and target != self._place(given[0]):
                 made = made.clone()  # else the tag would change where the original lies
             for tensor in tensors_in(made):
                 if not any(same_storage(tensor, other) for other in given):
@@ -305,14 +352,14 @@ class _Functions(TorchFunctionMode):
         tensor, target, dtype = args[0], named(name) if name != "to" else None, kwargs.get("dtype")
         for value in (*args[1:], kwargs.get("device"), kwargs.get("other")):
             if isinstance(value, torch.Tensor):
-                target, dtype = place(value), value.dtype
+                target, dtype = self._place(value), value.dtype
             elif isinstance(value, torch.dtype):
                 dtype = value
             elif named(value):
                 target = named(value)
         moved = tensor
-        if target not in (None, place(tensor)):
-            self.fake.waits(f"copy from {place(tensor)} to {target}")
+        if target not in (None, self._place(tensor)):
+            self.fake.waits(f"copy from {self._place(tensor)} to {target}")
             moved = Move.apply(tensor, target)
             check_width(self.fake, name, moved)
         if dtype not in (None, moved.dtype):

@@ -16,7 +16,7 @@ import torch
 import torchmetrics.image.fid
 import torchmetrics.image.kid  # noqa: F401
 import torchvision  # noqa: F401
-from fake_device import IS_FAITHFUL, KINDS, FakeDevice, place
+from fake_device import IS_FAITHFUL, KINDS, FakeDevice, kept_by, place
 from PIL import Image
 
 from benchmarks.cases import CASES, Ours
@@ -29,6 +29,7 @@ from helpers.evidence import recorder
 from helpers.evidence.records import read_record
 from helpers.gan import objectives
 from helpers.gan.systems import SYSTEMS, make_trainer
+from helpers.gan.training import Trainer
 from helpers.measure import faces, judge, quality
 from helpers.measure.digits import Classifier, accuracy, load_classifier, train_classifier
 from helpers.reader import session, widgets
@@ -207,6 +208,35 @@ def assert_within_budget(name: str, trainer, gpu) -> None:
 
 def test_every_system_has_a_budget():
     assert set(KERNELS) == set(SYSTEMS)
+
+
+@pytest.mark.parametrize("name", ["sngan", "psg_algorithm1_batch", "mgan_sn_learned", "wgan_gp", "began"])
+def test_skimmed_steps_are_the_same_and_leave_every_tag(name, gpu):
+    def trained(steps):
+        trainer = make_trainer(name, ring_of_gaussians(count=100, device=gpu.kind), batch_size=50)
+        return trainer, [trainer.step() for _ in range(steps)][-1]
+
+    watched, measures = trained(60)
+    gpu.skim(Trainer)
+    skimmed, same_measures = trained(60)  # the first 30 and the 50th are watched
+    assert {key: value.item() for key, value in measures.items()} == {k: v.item() for k, v in same_measures.items()}
+    for each, other in zip(kept_by(watched), kept_by(skimmed), strict=True):
+        assert each is None and other is None or place(each) == place(other) and torch.equal(each, other)
+
+
+def test_a_fault_in_a_step_is_found_although_steps_are_skimmed():
+    class Forgetful(objectives.GAN):
+        def generator_losses(self, fake):
+            return super().generator_losses(fake) + torch.zeros(fake.shape)
+
+    with FakeDevice("cuda") as fake:
+        fake.skim(Trainer)
+        trainer = make_trainer("gan", ring_of_gaussians(count=100, device="cuda"), batch_size=50)
+        trainer.objective = Forgetful()
+        for _ in range(40):
+            trainer.step()
+        on("cuda") @ torch.ones(3, 3)  # what comes after a skimmed step is watched again
+    assert [finding.kind for finding in fake.findings] == ["two devices", "two devices"]
 
 
 @pytest.mark.parametrize("name", ["gan", "sngan", "psg_algorithm1_batch", "wgan_gp", "began", "ebgan", "cgan"])

@@ -3,6 +3,7 @@
     python tests/watched_notebooks.py cuda|mps NOTEBOOK ...
 
 tests/test_colab.py runs every notebook so on CUDA, which is what Colab has, and tests/reader/test_exercises.py on MPS.
+Long trainings are skimmed (see ``FakeDevice.skim``) from the cell on that follows the import of the helpers.
 """
 
 import argparse
@@ -19,6 +20,14 @@ spec = importlib.util.spec_from_file_location("fake_device", {path!r})
 sys.modules["fake_device"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["fake_device"])
 watching = sys.modules["fake_device"].FakeDevice({kind!r}).__enter__()
+
+def skim_trainings(_):
+    training = sys.modules.get("helpers.gan.training")
+    if hasattr(training, "Trainer"):
+        watching.skim(training.Trainer)
+        get_ipython().events.unregister("pre_run_cell", skim_trainings)
+
+get_ipython().events.register("pre_run_cell", skim_trainings)
 """
 END = "print(watching.report())"
 

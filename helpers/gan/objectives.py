@@ -171,7 +171,7 @@ class MGAN(Objective):
     The mixture weights w are equal in the paper. With a ``rate`` they are learned: w = softmax(a), and each step moves
     a down the slope of the mixture's own loss L = sum of w_k l_k, with l_k the mean of sp(-s_k): as k takes only K
     values, that slope is exact, dL/da_k = w_k (l_k - L). So the weight of a generator whose fakes are found out falls
-    until all do equally well. (Learned mixture weights are older, see MIX+GAN, Arora et al. 2017, arXiv:1703.00573; this
+    until all do equally well. (Learned mixture weights are older: MIX+GAN, Arora et al. 2017, arXiv:1703.00573; this
     rule was written without following it.)
     """
 
