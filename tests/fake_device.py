@@ -18,7 +18,7 @@ import re
 import threading
 import traceback
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -178,6 +178,12 @@ class Count:
 IS_FAITHFUL = hasattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check")
 
 
+class _Thread(threading.local):
+    """Where a thread is: in a trainer's step, and in one that is skimmed."""
+
+    in_step = skims = False
+
+
 class FakeDevice:
     """``with FakeDevice("cuda") as gpu: ...`` and then ``gpu.findings``."""
 
@@ -185,7 +191,7 @@ class FakeDevice:
         self.kind, self.memory, self.operations = kind, memory, operations_of(kind)
         self.findings: list[Finding] = []
         self.count: Count | None = None
-        self.skimming = False
+        self.thread = _Thread()
 
     def __enter__(self):
         self._stack = ExitStack()
@@ -236,29 +242,35 @@ class FakeDevice:
         Single operations are what costs: a step on points takes four times as long when they are watched. What such a
         step makes and keeps has no tags; they are put on afterwards.
         """
-        step, fake, taken = trainer_class.step, self, WeakKeyDictionary()
+        for name in ("step", "discriminator_step"):
+            skimmed = self._now_and_then(getattr(trainer_class, name))
+            self._stack.enter_context(mock.patch.object(trainer_class, name, skimmed))
 
-        @functools.wraps(step)
-        def sometimes_watched(trainer):
+    def _now_and_then(self, method):
+        fake, taken = self, WeakKeyDictionary()
+
+        @functools.wraps(method)
+        def sometimes_watched(trainer, *args):
+            if fake.thread.in_step:  # a part of a step is watched or skimmed as the whole is
+                return method(trainer, *args)
             taken[trainer] = count = taken.get(trainer, 0) + 1
-            if count <= 30 or count % 50 == 0 or fake.count is not None:
-                return step(trainer)
-            fake.skimming = True
+            fake.thread.in_step = True
+            fake.thread.skims = count > 30 and count % 50 and fake.count is None
             try:
-                with _disable_current_modes():
-                    measures = step(trainer)
+                with _disable_current_modes() if fake.thread.skims else nullcontext():
+                    made = method(trainer, *args)
             finally:
-                fake.skimming = False
+                skimmed, fake.thread.skims, fake.thread.in_step = fake.thread.skims, False, False
             with torch._C.DisableTorchFunction():
-                for tensor in (*kept_by(trainer), *measures.values()):
-                    if isinstance(tensor, torch.Tensor) and tag(tensor) is None:
+                for tensor in tensors_in(made, *kept_by(trainer)) if skimmed else ():
+                    if tag(tensor) is None:
                         set_tag(tensor, named(trainer.device))
-            return measures
+            return made
 
-        self._stack.enter_context(mock.patch.object(trainer_class, "step", sometimes_watched))
+        return sometimes_watched
 
     def found(self, kind: str, text: str) -> None:
-        if self.skimming:  # half of the tags are missing
+        if self.thread.skims:  # half of the tags are missing
             return
         frames = [frame for frame in traceback.extract_stack() if is_ours(frame.filename)]
         finding = Finding(kind, text, frames)
@@ -293,7 +305,7 @@ class _Functions(TorchFunctionMode):
 
     def _place(self, tensor) -> str:
         """In a skimmed step what has no tag was made there."""
-        return tag(tensor) or (f"{self.fake.kind}:0" if self.fake.skimming else "cpu")
+        return tag(tensor) or (f"{self.fake.kind}:0" if self.fake.thread.skims else "cpu")
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs, name = dict(kwargs or {}), getattr(function, "__name__", "")
