@@ -10,8 +10,9 @@ systems and seed 1 of SNGAN over 500 epochs). They replace those of 2026-11-21, 
    logarithms, as ratios.
 3. *A curve that still moves has no final level.* Each claim about a level, a gap, an oscillation or a convergence epoch
    first asks for a trend in the second half of the runs (``inference.Trend``). Where one of the systems' curves has
-   one, the verdict is "does not settle". A convergence epoch counts only if cutting the run in half leaves it the same
-   within five epochs. Quality is judged as it is at the last epoch: a sample sheet needs no final level.
+   one, the verdict is "does not settle"; where none has, but the seeds of one cannot tell, it is "undecided". A
+   convergence epoch counts only if cutting the run in half leaves it the same within five epochs. Quality is judged as
+   it is at the last epoch: a sample sheet needs no final level.
 4. *A reading is decided* when the effect differs from every border of the region in which the claim is true: with
    Holm's correction for all readings of that claim by that method, at 5 % for all together.
 5. *Readings become one verdict.* Parts of a claim must all hold, and one that fails decides; conventions that the

@@ -49,6 +49,8 @@ CURVES: dict[str, Callable[[History], np.ndarray]] = {
     "called_real": stability.called_real,
     "mean_answer": stability.mean_answer,
 }
+# What is compared as a ratio: these cannot be negative, and their seeds scatter by factors.
+BY_LOGARITHMS = ("fid", "fid_true_shares", "oscillation_d", "oscillation_g")
 # Data sets with modes that can be counted -> the number that counts them.
 COUNTED_MODES = {"ring": "modes_covered", "grid": "modes_covered", "stacked_mnist": "modes_reached"}
 
@@ -186,7 +188,8 @@ class Table:
         return self.numbers[system][seed].get(name, nan)
 
     def interval(self, system: str, name: str) -> Interval:
-        return Interval.of([self.value(system, seed, name) for seed in self.seeds(system)])
+        """A measure's mean over a system's seeds, for those of ``BY_LOGARITHMS`` the geometric one."""
+        return Interval.of(self.values(system, name), name in BY_LOGARITHMS)
 
     def describe(self, *names: str, systems=None) -> str:
         """These systems (by default all) with their numbers in words, for a figure's alternative text."""

@@ -20,7 +20,11 @@ LEVEL = 0.05  # an interval misses its true value, and a claim's family of tests
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds with its 95 % interval (Student's t); low and high are NaN for a single seed."""
+    """A mean over seeds with its 95 % interval (Student's t); low and high are NaN for a single seed.
+
+    By logarithms: the geometric mean, and the interval of the logarithms' mean, brought back by ``exp``. It lies above
+    0, as the values do.
+    """
 
     mean: float
     low: float
@@ -29,9 +33,16 @@ class Interval:
     values: tuple[float, ...] = ()  # one per seed
 
     @classmethod
-    def of(cls, values) -> "Interval":
-        values = [float(value) for value in values if not isnan(value)]
-        return cls(*stability.across_seeds(values), len(values), tuple(values)) if values else cls(nan, nan, nan, 0)
+    def of(cls, values, by_logarithms: bool = False) -> "Interval":
+        """NaN is left out; by logarithms also what is not positive."""
+        values = [value for value in _known(values) if value > 0 or not by_logarithms]
+        if not values:
+            return cls(nan, nan, nan, 0)
+        if by_logarithms:
+            found = tuple(map(exp, stability.across_seeds([log(value) for value in values])))
+        else:
+            found = stability.across_seeds(values)
+        return cls(*found, len(values), tuple(values))
 
     def by_seed(self) -> str:
         """The mean and every seed's own number: no interval of three can say more than these."""

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from math import log, nan
 
 import torch
 
 from helpers.evidence.claims import CONTRASTS, METHODS, direction, paper_claims
 from helpers.evidence.comparison import (
+    BY_LOGARITHMS,
     COUNTED_MODES,
     MAIN,
     Table,
@@ -131,7 +133,10 @@ def generator_parts(record: Record) -> list[str] | None:
 
 
 def claims_sheet(table: Table, others: dict[str, Table] | None = None) -> Sheet:
-    """One row per claim and place: how and on what it is measured, each system's seeds, each method's verdict."""
+    """One row per claim and place: how and on what it is measured, each system's seeds, each method's verdict.
+
+    What a claim's further rows would repeat is left empty.
+    """
     unknown = Interval.of([])
     rows = [
         [claim.text, claim.source, claim.how, where]
@@ -142,17 +147,29 @@ def claims_sheet(table: Table, others: dict[str, Table] | None = None) -> Sheet:
     ]
     systems = [SYSTEMS[system].label for system in MAIN]
     verdicts = [f"verdict on {method}" for method in METHODS.values()]
-    return Sheet(["claim", "paper", "measured here", "on", *systems, *verdicts], rows)
+    return Sheet(["claim", "paper", "measured here", "on", *systems, *verdicts], _say_once(rows, 3))
 
 
 def findings_sheet(table: Table, others: dict[str, Table] | None = None) -> Sheet:
-    """One row per reading of each claim: the effect with its interval, from how many seeds, and the verdict."""
+    """One row per reading of each claim: the effect with its interval, from how many seeds, and the verdict.
+
+    A claim and a place that the row above has already are left empty.
+    """
     rows = [
         [claim.text, f.where, f"{f.method}: {f.reading}", f.effect, _seeds(f.effect), verdict]
         for claim in paper_claims(table, others)
         for f, verdict in claim.verdict_of.items()
     ]
-    return Sheet(["claim", "on", "reading", "effect", "seeds", "verdict"], rows)
+    return Sheet(["claim", "on", "reading", "effect", "seeds", "verdict"], _say_once(rows, 2))
+
+
+def _say_once(rows: list[list], columns: int) -> list[list]:
+    """The rows, with their first ``columns`` cells left empty as far as they repeat the row above."""
+    said = rows[:1]
+    for above, row in pairwise(rows):
+        same = next((place for place in range(columns) if row[place] != above[place]), columns)
+        said.append([""] * same + row[same:])
+    return said
 
 
 def _seeds(effect: Effect | Interval) -> str:
@@ -195,10 +212,14 @@ def length_sheet(runs: dict[str, list[Record]], lengths, system: str = "psg_aver
 
 
 def contrasts_sheet(table: Table, measures: dict[str, str]) -> Sheet:
-    """One row per control: the difference in each measure (name -> its words) and what it says."""
+    """One row per control: its effect on each measure (name -> its words), and what that says.
+
+    An effect is a difference, or for the measures of ``BY_LOGARITHMS`` a ratio.
+    """
+    units = {name: "ratio" if name in BY_LOGARITHMS else "difference" for name in measures}
     rows = []
     for question, system, other in CONTRASTS:
-        effects = {name: table.effect(system, other, name) for name in measures}
-        pair = f"{SYSTEMS[system].label} minus {SYSTEMS[other].label}"
+        effects = {name: table.effect(system, other, name, unit) for name, unit in units.items()}
+        pair = f"{SYSTEMS[system].label} against {SYSTEMS[other].label}"
         rows.append([question, pair, *(f"{each}: {direction(each, name)}" for name, each in effects.items())])
-    return Sheet(["question", "difference", *measures.values()], rows)
+    return Sheet(["question", "compared", *(f"{words} ({units[name]})" for name, words in measures.items())], rows)

@@ -24,7 +24,10 @@ READINGS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """PSG-GAN (average loss) under one specification; each number is a mean over the seeds there are."""
+    """PSG-GAN (average loss) under one specification; each number is a mean over the seeds there are.
+
+    Of FID it is the geometric mean.
+    """
 
     name: str
     fid_ratio: float  # FID over SNGAN's

@@ -70,6 +70,15 @@ def test_the_names_of_the_equilibria_do_not_cover_each_other(shift):
     assert not first.overlaps(second)
 
 
+def test_the_names_of_the_equilibria_stand_beside_the_axes_where_curves_would_cross_them():
+    ax = figures.loss_curves(history_of(), "t", beside=True).axes[0]
+    ax.figure.canvas.draw()
+    assert [text.get_text() for text in ax.texts] == ["G: 0.693", "D: 1.386"]
+    for text in ax.texts:
+        box = text.get_window_extent()
+        assert box.x0 > ax.bbox.x1 and box.x1 < ax.figure.bbox.x1
+
+
 def test_no_equilibrium_is_drawn_where_none_is_known():
     assert "equilibrium of G" not in texts_of(figures.loss_curves(history_of(WGAN()), "t").axes[0])
 

@@ -465,6 +465,51 @@ def test_the_leader_of_a_measure_is_named_with_its_epoch():
     assert table.leader("density").endswith("not measured")
 
 
+def give_fids(runs, **fids):
+    for system, each in fids.items():
+        for record, fid in zip(runs[system], each, strict=True):
+            record.quality[20]["mixture"]["fid"] = fid
+
+
+def test_a_system_s_fid_and_oscillation_are_averaged_by_logarithms():
+    runs = make_runs()
+    give_fids(runs, gan=(50.0, 100.0, 200.0))
+    table = comparison.tabulate(runs, 20)
+    interval, factor = table.interval("gan", "fid"), 2 ** (4.3027 / math.sqrt(3))
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((100, 100 / factor, 100 * factor), rel=1e-4)
+    assert table.describe("fid", systems=["gan"]) == "GAN 100 [17.9, 559]"
+    oscillation = table.values("gan", "oscillation_d")
+    assert table.interval("gan", "oscillation_d").mean == pytest.approx(np.exp(np.mean(np.log(oscillation))))
+    assert table.interval("gan", "coverage").mean == pytest.approx(np.mean(table.values("gan", "coverage")))
+
+
+def test_controls_differ_by_a_ratio_of_fids_and_by_a_difference_of_shares():
+    runs = make_runs()
+    give_fids(runs, gan=(80.0, 100.0, 125.0), psg_average=(40.0, 50.0, 62.5))
+    sheet = sheets.contrasts_sheet(comparison.tabulate(runs, 20), {"fid": "FID", "recall": "recall"})
+    assert sheet.header == ["question", "compared", "FID (ratio)", "recall (difference)"]
+    whole = sheet.rows[0]
+    half = math.exp(2.7764 * math.log(1.25) * math.sqrt(2 / 3))  # 4 degrees of freedom
+    assert whole[2] == f"0.5 [{0.5 / half:.3g}, {0.5 * half:.3g}]: better"
+    assert whole[3].endswith("no clear difference")
+
+
+def test_what_the_row_above_says_is_not_repeated():
+    others = {"ring": comparison.tabulate(make_runs(), 20, "ring")}
+    sheet = sheets.claims_sheet(comparison.tabulate(make_runs(), 20), others)
+    (place,) = (place for place, row in enumerate(sheet.rows) if "overcomes mode collapse" in row[0])
+    assert sheet.rows[place + 1][:4] == ["", "", "", "ring of 8, 20 epochs"]
+    assert all(row[0] for row in sheet.rows[: place + 1])
+    rows = sheets.findings_sheet(comparison.tabulate(make_runs(), 20), others).rows
+    first = next(place for place, row in enumerate(rows) if "overcomes mode collapse" in row[0])
+    assert [row[:2] for row in rows[first : first + 6]] == [
+        ["PSG-GAN overcomes mode collapse", "MNIST, 20 epochs"],
+        *[["", ""]] * 3,
+        ["", "ring of 8, 20 epochs"],
+        ["", ""],
+    ]
+
+
 def test_overfitting_is_judged_by_the_runs_on_few_images():
     runs, few = make_runs(), make_runs()
     for system, auc in {"gan": 0.8, "sngan": 0.6, "psg_average": 0.7, "psg_algorithm1": 0.5}.items():

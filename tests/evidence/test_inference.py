@@ -18,6 +18,15 @@ def test_interval_by_hand():
     assert Interval.of([1.0, 2.0]).by_seed() == "1.5 (1, 2)" and Interval.of([]).by_seed() == "—"
 
 
+def test_interval_by_logarithms_by_hand():
+    interval = Interval.of([1.0, 2.0, 4.0, math.nan, 0.0], by_logarithms=True)
+    assert interval.seeds == 3 and interval.values == (1, 2, 4), "what is not positive has no logarithm"
+    assert interval.mean == pytest.approx(2), "the geometric mean"
+    factor = 2 ** (4.3027 / math.sqrt(3))  # the logarithms, in units of ln 2, are 0, 1 and 2
+    assert (interval.low, interval.high) == pytest.approx((2 / factor, 2 * factor), rel=1e-4)
+    assert str(Interval.of([0.5], by_logarithms=True)) == "0.5" and not Interval.of([0.0], by_logarithms=True).seeds
+
+
 @pytest.mark.parametrize("others", [[2.0, 4.0, 4.4], [2.0, 4.0], [1.5, 1.6, 1.4, 1.5]])
 def test_a_difference_is_welch_s(others):
     values = [1.0, 2.0, 3.5, math.nan]
