@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor, nn
 
 from helpers.draw.figures import BLACK, COLOURS, new_figure
+from helpers.gan.networks import MinibatchStd
 from helpers.gan.objectives import Objective
 from helpers.gan.training import Trainer
 from helpers.measure.quality import felt_slopes
@@ -32,11 +33,18 @@ DECADES = 3  # the colours span a factor of 1,000, unless limits are given
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One moment of a game on points: a copy of D, the game's rules and the fakes, (K, N, 2) on the CPU."""
+    """One moment of a game on points: a copy of D, the game's rules and the fakes, (K, N, 2) on the CPU.
+
+    ValueError where D sees groups (``MinibatchStd``) and N fakes do not fill one.
+    """
 
     discriminator: nn.Module
     objective: Objective
     fakes: Tensor
+
+    def __post_init__(self):
+        if self.fakes.shape[1] < self.group:
+            raise ValueError(f"{self.fakes.shape[1]} fakes of each generator; allowed: a group of {self.group} or more")
 
     @classmethod
     def of(cls, trainer: Trainer, count: int = 200) -> "Snapshot":
@@ -44,22 +52,54 @@ class Snapshot:
         discriminator = deepcopy(trainer.discriminator).eval()  # eval: spectral norm stays as it is
         return cls(discriminator, trainer.objective, trainer.sample(count).cpu())
 
+    @property
+    def group(self) -> int:
+        """How many samples D judges together: 1, unless it has a ``MinibatchStd``."""
+        return next((layer.group for layer in self.discriminator.modules() if isinstance(layer, MinibatchStd)), 1)
+
+    def scores(self, points: Tensor) -> Tensor:
+        """D's scores of groups, each led by one of the points (N, 2): (1, N, 1) where D judges points alone.
+
+        Where it sees groups, (K, N, group): each generator's fakes complete each point to a group, the same fakes for
+        all points, for in training a fake is never judged among its neighbours on a grid.
+        """
+        companions = self.fakes[:, : self.group - 1] if self.group > 1 else self.fakes[:1, :0]
+        companions = companions.to(points.device)[:, None].expand(-1, len(points), -1, -1)
+        groups = torch.cat([points.expand(len(companions), -1, -1)[:, :, None], companions], dim=2)
+        return self.discriminator(groups.flatten(0, 2)).view(groups.shape[:3])
+
     def slopes(self, points: Tensor) -> Tensor:
-        """-grad_x of G's loss at points (N, 2), on the CPU."""
-        device = next(self.discriminator.parameters()).device
-        return felt_slopes(self.discriminator, self.objective, points.to(device)).cpu()
+        """-grad_x of G's loss at points (N, 2), on the CPU.
+
+        Where D sees groups, it is that of the loss of the point's whole group, the mean over the generators that
+        complete it.
+        """
+        felt = felt_slopes(lambda x: self.scores(x).flatten(), self.objective, points.to(self.device))
+        return felt.cpu() / (len(self.fakes) if self.group > 1 else 1)
+
+    def slopes_at_fakes(self) -> Tensor:
+        """-grad_x of G's loss at the fakes, (K, N, 2), on the CPU: in groups of one generator each, as in training.
+
+        Fakes that fill no group are left out.
+        """
+        whole = self.fakes[:, : self.fakes.shape[1] // self.group * self.group].to(self.device)
+        return torch.stack([felt_slopes(self.discriminator, self.objective, points) for points in whole]).cpu()
 
     def mean_slope(self) -> float:
         """The mean length of the slope at the fakes, over all generators."""
-        return self.slopes(self.fakes.flatten(0, 1)).norm(dim=1).mean().item()
+        return self.slopes_at_fakes().norm(dim=2).mean().item()
 
     def agreement(self) -> float:
         """Whether D sends the fakes of one generator the same way: the length of their arrows' mean direction.
 
         1: all the same way, to one place; near 0: to places all around. With several generators the mean over them.
         """
-        directions = (torch.nn.functional.normalize(self.slopes(points), dim=1).mean(0) for points in self.fakes)
-        return torch.stack([direction.norm() for direction in directions]).mean().item()
+        directions = torch.nn.functional.normalize(self.slopes_at_fakes(), dim=2).mean(1)
+        return directions.norm(dim=1).mean().item()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.discriminator.parameters()).device
 
 
 def slope_fields(panels: dict, title: str, real: Tensor, limits: tuple | None = None, columns: int = 3) -> Figure:
@@ -119,9 +159,9 @@ def slope_field(ax, moment: Snapshot, title: str, real: Tensor, norm, resolution
 def _draw_verdict(ax, moment: Snapshot, resolution: int = 80) -> None:
     """D's verdict as grey, from its least real place (darker) to its most real one (white)."""
     points = _grid(resolution)
-    device = next(moment.discriminator.parameters()).device
     with torch.no_grad():
-        verdict = moment.discriminator(points.to(device)).cpu() * (-1 if moment.objective.is_energy else 1)
+        verdict = moment.scores(points.to(moment.device))[:, :, 0].mean(0).cpu()
+    verdict *= -1 if moment.objective.is_energy else 1
     ranks = verdict.argsort().argsort().view(resolution, resolution).T.numpy()
     ax.imshow(ranks, cmap=GREYS, extent=(-EDGE, EDGE, -EDGE, EDGE), origin="lower", interpolation="nearest", zorder=0)
 

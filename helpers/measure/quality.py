@@ -288,7 +288,8 @@ def felt_slopes(score, objective, fakes: Tensor) -> Tensor:
     """The slope that a generator feels: minus the gradient of its loss at each fake (N, ...), of the fakes' shape.
 
     Along it the loss of this fake falls fastest. It is all that a generator learns from D. ``score`` maps fakes to (N,)
-    scores or energies, each of its own fake only; ``objective`` is the game's. A penalty that compares fakes with each
+    scores or energies, each of its own fake only; where D judges groups, to those of all members of the groups, and
+    the loss is that of the fake's whole group. ``objective`` is the game's. A penalty that compares fakes with each
     other (EBGAN's pulling-away term) is no property of one place and is left out.
     """
     fakes = fakes.detach().requires_grad_()

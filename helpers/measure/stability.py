@@ -50,6 +50,16 @@ def mean_answer(history: History) -> np.ndarray:
     return (history["d_real"] + k * history["d_fake"]) / (1 + k)
 
 
+def push(history: History) -> np.ndarray:
+    """The push on one generator, per epoch: the length of the gradient of its own loss in its own weights.
+
+    What is recorded is the norm over the weights of all K generators together, of a loss in which each generator's own
+    counts 1/K: sqrt(sum of |grad_k|^2) / K. Times sqrt(K) that is the root mean square of the K lengths |grad_k|. (So
+    for generators with weights of their own; under Algorithm 1 a loss counts 1/K only where the real image wins.)
+    """
+    return history["g_grad_norm"] * history.generators**0.5
+
+
 def equilibrium(history: History) -> dict[str, float]:
     """The known values of the history's objective where every generator matches the data and D is optimal."""
     described = dict(history.settings["objective"])

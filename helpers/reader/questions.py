@@ -134,10 +134,11 @@ class Design:
 
     missing: (value, **what the notebook passes) -> a sentence that says what is still missing, or None; it raises
     NotImplementedError where the dots were left in a function
+    because: what is said of a design that reaches the goal, or a function of the same arguments that says it
     """
 
     missing: Callable
-    because: str
+    because: str | Callable
 
     def judge(self, answer, **measured) -> Verdict:
         try:
@@ -149,7 +150,9 @@ class Design:
             return None, "replace the dots by your code, and return a value"
         except Exception as error:  # the reader's design may be anything
             return False, f"your design raised {type(error).__name__}: {error}"
-        return problem is None, problem or self.because.format(**measured)
+        if problem is not None:
+            return False, problem
+        return True, self.because(value, **measured) if callable(self.because) else self.because.format(**measured)
 
 
 def is_blank(answer) -> bool:

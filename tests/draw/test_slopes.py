@@ -26,11 +26,13 @@ GAMES = {
 }
 
 
-def toy_trainer(objective=None, count=1, spectral=False) -> Trainer:
+def toy_trainer(objective=None, count=1, spectral=False, group=0) -> Trainer:
     torch.manual_seed(0)
     objective = objective or objectives.GAN()
     energy = objective.is_energy
-    discriminator = AutoEncoder((2,), (16, 16), 4) if energy else Discriminator((2,), (16, 16), spectral=spectral)
+    discriminator = (
+        AutoEncoder((2,), (16, 16), 4) if energy else Discriminator((2,), (16, 16), spectral=spectral, group=group)
+    )
     generators = [Generator(2, (2,), (16, 16)) for _ in range(count)]
     return Trainer(generators, discriminator, objective, RING.images, Settings(learning_rate=1e-3))
 
@@ -75,6 +77,29 @@ def test_arrows_agree_where_d_sends_all_fakes_to_one_place():
     far, amid = (slopes.Snapshot(Peak(centre), objectives.Hinge(), fakes) for centre in ([9.0, 0.0], [0.0, 0.0]))
     assert far.agreement() > 0.99 and amid.agreement() < 0.1
     assert far.mean_slope() == pytest.approx(1) == amid.mean_slope()
+
+
+def test_where_d_sees_groups_a_place_is_judged_among_fakes_and_not_among_its_neighbours():
+    moment = slopes.Snapshot.of(toy_trainer(objectives.PSG(), 2, group=4), count=10)
+    places = torch.rand(6, 2) - 0.5
+    score, by_hand = moment.discriminator, []
+    for place in places:
+        leads = [torch.cat([place[None], fakes[:3]]).requires_grad_() for fakes in moment.fakes]
+        losses = [moment.objective.generator_losses(score(group)[None]).sum() for group in leads]
+        felt = [-torch.autograd.grad(loss, group)[0][0] for loss, group in zip(losses, leads, strict=True)]
+        by_hand.append(torch.stack(felt).mean(0))
+    torch.testing.assert_close(moment.slopes(places), torch.stack(by_hand))
+    torch.testing.assert_close(moment.scores(places)[1, 2], score(torch.cat([places[2:3], moment.fakes[1, :3]])))
+
+
+def test_fakes_are_judged_in_whole_groups_of_one_generator():
+    moment = slopes.Snapshot.of(toy_trainer(objectives.PSG(), 2, group=4), count=10)
+    groups = (moment.fakes[k, start : start + 4] for k in range(2) for start in (0, 4))
+    felt = torch.cat([felt_slopes(moment.discriminator, moment.objective, group) for group in groups])
+    torch.testing.assert_close(moment.slopes_at_fakes().flatten(0, 1), felt)
+    assert moment.mean_slope() == pytest.approx(felt.norm(dim=1).mean().item(), rel=1e-5)
+    with pytest.raises(ValueError, match="3 fakes of each generator; allowed: a group of 4 or more"):
+        slopes.Snapshot(moment.discriminator, moment.objective, moment.fakes[:, :3])
 
 
 def test_images_keep_their_shape_and_their_graph():

@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from helpers.gan.history import History
+from helpers.gan.networks import Discriminator, Generator
 from helpers.gan.objectives import GAN, LSGAN, PSG, WGAN, Hinge
+from helpers.gan.settings import Settings
+from helpers.gan.training import Trainer
+from helpers.gan.watch import grad_norm
 from helpers.measure import stability
 
 
@@ -146,6 +150,20 @@ def test_a_free_bias_fixes_the_mean_answer_at_any_quality(fakes):
         assert mean == pytest.approx(1 / 3, abs=1e-3) and answers[0] > 0.5
     else:
         assert sum(answers) == pytest.approx(1, abs=1e-3) and mean != pytest.approx(1 / 3, abs=0.05)
+
+
+def test_the_push_on_one_generator_does_not_depend_on_how_many_share_the_loss():
+    torch.manual_seed(0)
+    players = [Generator(2, (2,), hidden=(8,)) for _ in range(3)], Discriminator((2,), hidden=(8,))
+    trainer = Trainer(*players, PSG(), torch.rand(50, 2), Settings(batch_size=20))
+    fakes, lengths = trainer.generate(20), []
+    for generator, fake in zip(trainer.generators, fakes, strict=True):
+        loss = PSG().generator_losses(trainer.discriminator(fake)[None]).mean()  # its own, counted in full
+        gradients = torch.autograd.grad(loss, list(generator.parameters()), retain_graph=True)
+        lengths.append(torch.cat([each.flatten() for each in gradients]).norm())
+    trainer.generator_step(fakes, (torch.zeros(20), torch.zeros(3, 20)))
+    recorded = history_of(PSG(), 3, g_grad_norm=[grad_norm(trainer.generators).item()])
+    assert stability.push(recorded).item() == pytest.approx(torch.stack(lengths).square().mean().sqrt().item())
 
 
 def test_drift_is_the_rise_of_a_line_through_the_second_half():

@@ -143,8 +143,25 @@ def test_open_designs(capsys):
     assert judged(capsys, question, [1], least=2) == "Not right yet: 1 of 2.\n"
     assert "raised TypeError" in judged(capsys, question, 5, least=2)
     assert judged(capsys, question, lambda: [1, 2], least=2).startswith("[OK]")
+    told = Design(lambda answer: None, lambda answer: f"{answer} it is")
+    assert judged(capsys, told, "seven") == "[OK] ✓ Seven it is.\n"
     assert "put your own design" in judged(capsys, question, lambda: None, least=2)
     assert "raised ZeroDivisionError" in judged(capsys, question, lambda: 1 / 0, least=2)
+
+
+def test_a_remedy_of_the_readers_is_judged_by_what_was_predicted_of_it():
+    nothing = {"modes": 7.0, "slope": 0.2}
+
+    def judged_with(predicted, modes):
+        return KEYS["07.6"].judge((predicted, {"modes": modes, "slope": 0.1}), nothing=nothing)
+
+    for predicted, modes in (("more modes", 8.0), ("fewer modes", 2.0), ("as many modes", 7.0)):
+        verdict, message = judged_with(predicted, modes)
+        assert verdict and message.startswith(f"your prediction was right, {modes:.0f} modes beside 7"), message
+    verdict, message = judged_with("fewer modes", 7.0)
+    assert verdict, "a prediction that failed is a result, and not to be repaired afterwards"
+    assert "your prediction was wrong, 7 modes beside 7 without a remedy: as many modes, not fewer modes" in message
+    assert KEYS["07.6"].judge(("more modes", nothing), nothing=nothing)[0] is False, "nothing was changed"
 
 
 def test_an_unknown_exercise_is_named():

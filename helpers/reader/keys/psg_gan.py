@@ -68,6 +68,8 @@ KEYS = {
             "one generator": "it covers {covered[one generator]} modes by seed: alone it chases one mode after another",
             "one, doubled fakes": "it covers {covered[one, doubled fakes]} modes by seed: twice the fakes, one network "
             "and so one chase",
+            "one, twice the weights": "it covers {covered[one, twice the weights]} modes by seed: a larger "
+            "network, and still one chase",
             "two generators": "{covered[two generators]} modes by seed: where one sits D dislikes the place, so the "
             "other is sent elsewhere",
         },

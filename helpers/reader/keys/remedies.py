@@ -24,7 +24,7 @@ def _where_ones_go(ones: dict[str, float]) -> str:
 
 
 def _most_alike(divided: dict[str, float]) -> str:
-    """divided: remedy -> divergence of the two generators' modes."""
+    """divided: remedy -> divergence of the two generators' modes, the mean over seeds."""
     return min(divided, key=divided.get)
 
 
@@ -45,6 +45,17 @@ def _remedy_is_missing(design, nothing) -> str | None:
     if measured == nothing:
         return "this game went exactly as the one without a remedy: nothing was changed"
     return None
+
+
+def _prediction_judged(design, nothing) -> str:
+    """Whether the modes of the remedy's game, beside those without a remedy, are what was predicted."""
+    predicted, measured = design
+    more = measured["modes"] - nothing["modes"]
+    found = PREDICTED[0] if more > 0 else PREDICTED[1] if more < 0 else PREDICTED[2]
+    counted = f"{measured['modes']:.0f} modes beside {nothing['modes']:.0f} without a remedy: {found}"
+    if predicted == found:
+        return f"your prediction was right, {counted}"
+    return f"the experiment counts, and your prediction was wrong, {counted}, not {predicted}. Leave it as it was"
 
 
 KEYS = {
@@ -99,7 +110,5 @@ KEYS = {
             "head": "divergence {divided[head]:.2f}: the head pays them for being told apart",
         },
     ),
-    "07.6": Design(
-        _remedy_is_missing, "a prediction, a run of the same length beside {nothing[modes]:.0f} modes without a remedy"
-    ),
+    "07.6": Design(_remedy_is_missing, _prediction_judged),
 }
