@@ -379,6 +379,10 @@ def test_presets_set_every_control_and_are_named_when_they_are_met(lab):
         widgets.GanLab(ALT, preset="none")
     with pytest.raises(ValueError, match=r"choices=\['speed'\]; allowed: 'data', 'count'"):
         widgets.GanLab(ALT, speed=2)
+    with pytest.raises(ValueError, match="count=3; allowed: 1, 2, 4"):
+        widgets.GanLab(ALT, count=3)
+    with pytest.raises(ValueError, match="loss='lsgan'; allowed: 'GAN', .*'LSGAN'"):
+        widgets.GanLab(ALT, loss="lsgan")
 
 
 def test_a_preset_starts_one_new_game(lab, monkeypatch):

@@ -27,8 +27,8 @@ KEYS = {
             "another",
             "as many": "from {modes[before]:.0f} modes to {modes[after]:.0f}: each fake runs uphill, also away from a "
             "mode that D believes in a little less",
-            "fewer": "from {modes[before]:.0f} modes to {modes[after]:.0f}: each fake climbs to a summit near it, and "
-            "D does not answer",
+            "fewer": "from {modes[before]:.0f} modes to {modes[after]:.0f}: the fakes gather where D believes most, "
+            "and D does not answer",
         },
     ),
     "00.2": Choice(

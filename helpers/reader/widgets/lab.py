@@ -37,6 +37,7 @@ class GanLab(Panel):
     DATA = {"ring of 8": ring_of_gaussians, "grid of 25": grid_of_gaussians}
     LOSSES = {"GAN": GAN, "GAN, minimax": lambda: GAN(minimax=True), "PSG, Algorithm 1": lambda: PSG(rule="algorithm1"),
               "LSGAN": LSGAN, "WGAN": WGAN, "hinge": Hinge}  # fmt: skip
+    COUNTS = (1, 2, 4)
     PACES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
     DEFAULTS = {"data": "ring of 8", "count": 1, "loss": "GAN", "spectral": False, "pace": 1.0}
     PRESETS = {  # what differs from DEFAULTS
@@ -51,10 +52,14 @@ class GanLab(Panel):
             raise ValueError(f"preset={preset!r}; allowed: {', '.join(map(repr, self.PRESETS))}")
         if unknown := set(choices) - set(self.DEFAULTS):
             raise ValueError(f"choices={sorted(unknown)}; allowed: {', '.join(map(repr, self.DEFAULTS))}")
+        lists = {"data": self.DATA, "count": self.COUNTS, "loss": self.LOSSES, "pace": self.PACES}
+        for name in lists.keys() & choices.keys():
+            if choices[name] not in list(lists[name]):
+                raise ValueError(f"{name}={choices[name]!r}; allowed: {', '.join(map(repr, lists[name]))}")
         self.steps, self.seed = steps, seed
         self.preset = ipywidgets.Dropdown(options=[*self.PRESETS, NO_PRESET], description="preset")
         self.data = ipywidgets.Dropdown(options=list(self.DATA), description="data")
-        self.count = ipywidgets.Dropdown(options=[1, 2, 4], description="generators")
+        self.count = ipywidgets.Dropdown(options=self.COUNTS, description="generators")
         self.loss = ipywidgets.Dropdown(options=list(self.LOSSES), description="loss")
         self.spectral = ipywidgets.Checkbox(description="spectral norm on D", indent=False)
         self.pace = ipywidgets.SelectionSlider(
