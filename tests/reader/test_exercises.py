@@ -291,6 +291,14 @@ def test_every_key_belongs_to_an_exercise():
     assert set(KEYS) == asked
 
 
+def test_the_open_game_of_notebook_0_takes_no_way_around_its_pace(capsys):
+    played = {"play": lambda **design: 8}
+    assert verdict(capsys, exercises.check, "00.3", {"count": 4}, **played).startswith("[OK]")
+    for design, word in (({"pace": 5}, "pace"), ({"preset": "quick D"}, "preset"), ({"data": "grid of 25"}, "data")):
+        said = verdict(capsys, exercises.check, "00.3", design, **played)
+        assert said.startswith("Not") and word in said
+
+
 found_on_mps = {}  # notebook -> what its run found, for the last test
 
 

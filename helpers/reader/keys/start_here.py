@@ -7,6 +7,8 @@ def too_quick_or_uncovered(design, play) -> str | None:
     """What is missing in a game that has to cover 6 modes without a quick D; play: (**design) -> modes covered."""
     if not isinstance(design, dict):
         return f"a design is a dict such as {{'count': 2}}, this is {design!r}"
+    if others := set(design) - {"count", "loss", "spectral", "pace"}:  # a preset brings its pace along
+        return f"{', '.join(map(repr, sorted(map(str, others))))} may not differ here; choose count, loss and spectral"
     if design.get("pace", 1.0) > 1:
         return f"D's pace is {design['pace']:g}; here it has to stay at 1"
     covered = play(**design)
