@@ -73,7 +73,7 @@ class GanLab(Panel):
             control.layout.width = "300px" if control is self.pace else "220px"
         buttons = {
             f"Play {steps} steps": ("train both in turn, with a picture every 20 steps", self.play),
-            "Pause": ("hold the game; Play goes on", self.pause),
+            "Pause": ("hold the game here; Play takes it on from here", self.pause),
             f"D alone: {FRAME} steps": ("train only the discriminator", lambda: self.move(generators=False)),
             f"G alone: {FRAME} steps": ("train only the generators", lambda: self.move(discriminator=False)),
             "Start again": ("new networks from the same seed", self.reset),
