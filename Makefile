@@ -43,9 +43,12 @@ run: .venv/.installed
 
 # Strict nbval runs every notebook in the quick profile; the Colab simulation and the browser run it again in the
 # smoke profile, because what they prove does not depend on the length of training. Files are spread over
-# WORKERS processes with one thread each; files in the given order, so that the long ones start first.
+# WORKERS processes with one thread each; files in the given order, the longest first, so that at the end no process
+# waits for another.
+LONGEST = tests/reader/test_exercises.py tests/test_colab.py tests/test_browser.py
+OTHERS = $(filter-out $(LONGEST),$(wildcard tests/test_*.py tests/*/test_*.py))
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval notebooks tests \
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval $(LONGEST) notebooks $(OTHERS) \
 		-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15 $(ARGS)
 
 # The helpers' tests and the start page, which trains in none of its cells: what another system can break.

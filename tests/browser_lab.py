@@ -62,6 +62,7 @@ CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((widg
     tags: [...(widget.model.getMetadata('tags') || [])],
     ran: Boolean(widget.model.executionCount),
     pictures: outputs.filter(output => output.data && output.data['image/png']).length,
+    outputs: outputs.length,
     error: outputs.some(output => output.output_type === 'error') }; })"""
 
 # The pixels of every picture shown in an output, whatever way it is shown.
@@ -238,6 +239,8 @@ class Visit:
         for cell in (cell for cell in cells if cell["code"]):
             self.check(cell["ran"], cell, "was not run")
             self.check(not cell["error"] or "raises-exception" in cell["tags"], cell, "shows an error")
+            if not cell["outputs"]:  # every question to the page takes its time
+                continue
             element = shown.nth(cell["index"])
             if not element.is_visible():
                 # In JupyterLab the left arrow folds a section, unless the control keeps its keys to itself.
@@ -246,8 +249,10 @@ class Visit:
             text = element.inner_text()
             for message in BROKEN_WIDGET:
                 self.check(message not in text, cell, f"shows {message!r}")
-            soon(lambda element=element, cell=cell: not stored or len(pixels(element)) >= cell["pictures"])
             images = pixels(element)
+            if stored and len(images) < cell["pictures"]:
+                soon(lambda element=element, cell=cell: len(pixels(element)) >= cell["pictures"])
+                images = pixels(element)
             self.figures += len(images)
             self.check(len(images) >= cell["pictures"] or not stored, cell, "a stored picture is not shown")
             if not stored:

@@ -237,7 +237,7 @@ class FakeDevice:
             self.count = None
 
     def skim(self, trainer_class) -> None:
-        """From now on watch of each trainer's steps the first 30 and then every 50th; the others are the same code.
+        """From now on watch of each trainer's steps the first 8 and then every 50th; the others are the same code.
 
         Single operations are what costs: a step on points takes four times as long when they are watched. What such a
         step makes and keeps has no tags; they are put on afterwards.
@@ -255,7 +255,7 @@ class FakeDevice:
                 return method(trainer, *args)
             taken[trainer] = count = taken.get(trainer, 0) + 1
             fake.thread.in_step = True
-            fake.thread.skims = count > 30 and count % 50 and fake.count is None
+            fake.thread.skims = count > 8 and count % 50 and fake.count is None
             try:
                 with _disable_current_modes() if fake.thread.skims else nullcontext():
                     made = method(trainer, *args)

@@ -218,7 +218,7 @@ def test_skimmed_steps_are_the_same_and_leave_every_tag(name, gpu):
 
     watched, measures = trained(60)
     gpu.skim(Trainer)
-    skimmed, same_measures = trained(60)  # the first 30 and the 50th are watched
+    skimmed, same_measures = trained(60)  # the first 8 and the 50th are watched
     assert {key: value.item() for key, value in measures.items()} == {k: v.item() for k, v in same_measures.items()}
     for each, other in zip(kept_by(watched), kept_by(skimmed), strict=True):
         assert each is None and other is None or place(each) == place(other) and torch.equal(each, other)
