@@ -4,10 +4,11 @@
 
 Each slider is dragged with the mouse and stepped back with the keyboard, each drop-down list and check box is changed
 with the one and changed back with the other, all buttons are pressed in turn, first with the keyboard, then with the
-mouse; the picture in the cell's output must change, and return with the control. `--stored` runs nothing, looks at what
-a reader sees on opening the file and trusting it, and moves the sliders that need no kernel. Two classes tell this
-program what to expect: a control with the class `waits-for-button` changes no picture by itself (it sets what a button
-does next), and a button with the class `no-picture` changes none either. Exit status 0 means that no problem was found.
+mouse; the picture in the cell's output must change, and return with the control. Before anything runs it looks at what
+a reader sees on opening the file and trusting it, and moves the sliders that need no kernel; `--stored` stops there. Two
+classes tell this program what to expect: a control with the class `waits-for-button` changes no picture by itself (it
+sets what a button does next), and a button with the class `no-picture` changes none either. Exit status 0 means that no
+problem was found.
 """
 
 import argparse
@@ -492,7 +493,10 @@ def wait_for(element, good, seconds: float = PATIENCE) -> bool:
 
 
 def visit(browser, lab: JupyterLab, notebook: Path, stored=False, pictures=None, seconds=600) -> Visit:
-    """Opens a notebook, runs it unless `stored`, uses its controls and returns what was found."""
+    """Opens a notebook and looks at what is stored; unless `stored`, runs it and uses its controls, too.
+
+    Returns what was found.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
@@ -504,11 +508,11 @@ def visit(browser, lab: JupyterLab, notebook: Path, stored=False, pictures=None,
         page.wait_for_function(session)
         ask(page, READY)
         page.wait_for_function(f"{session}.kernelDisplayStatus === 'idle'")
-        if stored:
-            page.wait_for_timeout(500)
-        else:
+        page.wait_for_timeout(500)
+        result.look_at_cells(stored=True)
+        if not stored:
             result.run_all(seconds)
-        result.look_at_cells(stored)
+            result.look_at_cells(stored=False)
         ask(page, f"async () => {{ await {session}.shutdown(); }}")
     finally:
         context.close()

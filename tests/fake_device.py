@@ -18,7 +18,7 @@ import re
 import threading
 import traceback
 from collections import Counter
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -179,9 +179,9 @@ IS_FAITHFUL = hasattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_
 
 
 class _Thread(threading.local):
-    """Where a thread is: in a trainer's step, and in one that is skimmed."""
+    """Whether a thread is in a trainer's step."""
 
-    in_step = skims = False
+    in_step = False
 
 
 class FakeDevice:
@@ -239,8 +239,8 @@ class FakeDevice:
     def skim(self, trainer_class) -> None:
         """From now on watch of each trainer's steps the first 8 and then every 50th; the others are the same code.
 
-        Single operations are what costs: a step on points takes four times as long when they are watched. What such a
-        step makes and keeps has no tags; they are put on afterwards.
+        Single operations are what costs: a step on points takes four times as long when they are watched. A skimmed
+        step is one on the CPU, and what it makes and keeps has no tags; they are put on afterwards.
         """
         for name in ("step", "discriminator_step"):
             skimmed = self._now_and_then(getattr(trainer_class, name))
@@ -254,24 +254,29 @@ class FakeDevice:
             if fake.thread.in_step:  # a part of a step is watched or skimmed as the whole is
                 return method(trainer, *args)
             taken[trainer] = count = taken.get(trainer, 0) + 1
+            skims = count > 8 and count % 50 and fake.count is None
             fake.thread.in_step = True
-            fake.thread.skims = count > 8 and count % 50 and fake.count is None
             try:
-                with _disable_current_modes() if fake.thread.skims else nullcontext():
-                    made = method(trainer, *args)
+                return fake._unwatched(method, trainer, *args) if skims else method(trainer, *args)
             finally:
-                skimmed, fake.thread.skims, fake.thread.in_step = fake.thread.skims, False, False
-            with torch._C.DisableTorchFunction():
-                for tensor in tensors_in(made, *kept_by(trainer)) if skimmed else ():
-                    if tag(tensor) is None:
-                        set_tag(tensor, named(trainer.device))
-            return made
+                fake.thread.in_step = False
 
         return sometimes_watched
 
+    @staticmethod
+    def _unwatched(method, trainer, *args):
+        device, trainer.device = trainer.device, torch.device("cpu")
+        try:
+            with torch._C.DisableTorchFunction(), _disable_current_modes():
+                made = method(trainer, *args)
+                for tensor in tensors_in(made, *kept_by(trainer)):
+                    if tag(tensor) is None:
+                        set_tag(tensor, named(device))
+            return made
+        finally:
+            trainer.device = device
+
     def found(self, kind: str, text: str) -> None:
-        if self.thread.skims:  # half of the tags are missing
-            return
         frames = [frame for frame in traceback.extract_stack() if is_ours(frame.filename)]
         finding = Finding(kind, text, frames)
         if finding.place not in {each.place for each in self.findings}:
@@ -303,20 +308,16 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self.fake = fake
 
-    def _place(self, tensor) -> str:
-        """In a skimmed step what has no tag was made there."""
-        return tag(tensor) or (f"{self.fake.kind}:0" if self.fake.thread.skims else "cpu")
-
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs, name = dict(kwargs or {}), getattr(function, "__name__", "")
         if name == "__get__":
             return self._attribute(function, *args)
         given = tensors_in(args, kwargs)
-        on_device = bool(given) and self._place(given[0]).split(":")[0] in KINDS
+        on_device = bool(given) and place(given[0]).split(":")[0] in KINDS
         if name in ("to", "cpu", *KINDS) and given:
             return self._move(name, args, kwargs)
         if name in ("numpy", "__array__") and on_device:
-            self.fake.found("numpy", f"can't convert a {self._place(given[0])} tensor to numpy; .cpu() is missing")
+            self.fake.found("numpy", f"can't convert a {place(given[0])} tensor to numpy; .cpu() is missing")
         if name == "tolist" and on_device:
             self.fake.waits(name)
         if name == "one_hot":  # what it reads of its labels, it reads on the CPU alone
@@ -329,7 +330,7 @@ class _Functions(TorchFunctionMode):
 
     def _attribute(self, function, tensor, *rest):
         attribute = function.__self__.__name__
-        where = self._place(tensor) if isinstance(tensor, torch.Tensor) and self._place(tensor) != ANYWHERE else "cpu"
+        where = place(tensor) if isinstance(tensor, torch.Tensor) and place(tensor) != ANYWHERE else "cpu"
         if attribute == "device":
             return torch.device(where)
         if attribute in ("is_cuda", "is_mps", "is_cpu"):
@@ -341,7 +342,7 @@ class _Functions(TorchFunctionMode):
         target = named(kwargs["device"]) if kwargs.get("device") is not None else None
         if target is not None:
             kwargs["device"] = torch.device("cpu")
-        where = target or (self._place(given[0]) if given else "cpu")
+        where = target or (place(given[0]) if given else "cpu")
         if isinstance(generator := kwargs.get("generator"), Generator):
             whose = getattr(generator, "would_lie_on", "cpu")
             if whose != where:
@@ -352,7 +353,7 @@ class _Functions(TorchFunctionMode):
         if target is None and not given:
             target = "cpu"
         if target is not None:
-            if name in ("as_tensor", "asarray") and given and target != self._place(given[0]):
+            if name in ("as_tensor", "asarray") and given and target != place(given[0]):
                 made = made.clone()  # else the tag would change where the original lies
             for tensor in tensors_in(made):
                 if not any(same_storage(tensor, other) for other in given):
@@ -364,14 +365,14 @@ class _Functions(TorchFunctionMode):
         tensor, target, dtype = args[0], named(name) if name != "to" else None, kwargs.get("dtype")
         for value in (*args[1:], kwargs.get("device"), kwargs.get("other")):
             if isinstance(value, torch.Tensor):
-                target, dtype = self._place(value), value.dtype
+                target, dtype = place(value), value.dtype
             elif isinstance(value, torch.dtype):
                 dtype = value
             elif named(value):
                 target = named(value)
         moved = tensor
-        if target not in (None, self._place(tensor)):
-            self.fake.waits(f"copy from {self._place(tensor)} to {target}")
+        if target not in (None, place(tensor)):
+            self.fake.waits(f"copy from {place(tensor)} to {target}")
             moved = Move.apply(tensor, target)
             check_width(self.fake, name, moved)
         if dtype not in (None, moved.dtype):
