@@ -4,7 +4,8 @@
 # ARGS goes to the command: `make run ARGS="--epochs 10"`, `make record ARGS="--help"`.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# One more than two cores: a test that waits for a page or a process leaves its core to another one.
+WORKERS ?= 3
 ARGS ?=
 # The path is relative, so that a folder with spaces in its name does no harm.
 BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)

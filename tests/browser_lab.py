@@ -5,10 +5,10 @@
 Each slider is dragged with the mouse and stepped back with the keyboard, each drop-down list and check box is changed
 with the one and changed back with the other, all buttons are pressed in turn, first with the keyboard, then with the
 mouse; the picture in the cell's output must change, and return with the control. Before anything runs it looks at what
-a reader sees on opening the file and trusting it, and moves the sliders that need no kernel; `--stored` stops there. Two
-classes tell this program what to expect: a control with the class `waits-for-button` changes no picture by itself (it
-sets what a button does next), and a button with the class `no-picture` changes none either. Exit status 0 means that no
-problem was found.
+a reader sees on opening the file and trusting it, and moves the sliders that need no kernel; `--stored` stops there.
+Two classes tell this program what to expect: a control with the class `waits-for-button` changes no picture by itself
+(it sets what a button does next), and a button with the class `no-picture` changes none either. Exit status 0 means
+that no problem was found.
 """
 
 import argparse

@@ -239,6 +239,15 @@ def test_a_fault_in_a_step_is_found_although_steps_are_skimmed():
     assert [finding.kind for finding in fake.findings] == ["two devices", "two devices"]
 
 
+def test_skimmed_steps_may_be_left_out():
+    with FakeDevice("cuda") as fake:
+        fake.skim(Trainer, leave_out=True)
+        trainer = make_trainer("gan", ring_of_gaussians(count=100, device="cuda"), batch_size=50)
+        losses = [trainer.step()["d_loss"].item() for _ in range(60)]
+    assert len(set(losses)) == 9 and len({*losses[7:49]}) == 1, "the first 8 and the 50th are taken"
+    assert {state["step"].item() for state in trainer.optimizer_d.state.values()} == {9}
+
+
 @pytest.mark.parametrize("name", ["gan", "sngan", "psg_algorithm1_batch", "wgan_gp", "began", "ebgan", "cgan"])
 def test_a_system_trains_on_points(name, gpu):
     ring = ring_of_gaussians(count=100, device=gpu.kind)
