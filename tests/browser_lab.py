@@ -231,6 +231,7 @@ class Visit:
             self.problems.append(f"Run All {end}")
 
     def look_at_cells(self, stored: bool) -> None:
+        self.controls = self.figures = 0  # those of the last look
         cells = ask(self.page, CELLS)
         shown = self.page.locator(".jp-Notebook .jp-Cell")
         soon(lambda: shown.count() == len(cells))
@@ -240,13 +241,13 @@ class Visit:
         for cell in (cell for cell in cells if cell["code"]):
             self.check(cell["ran"], cell, "was not run")
             self.check(not cell["error"] or "raises-exception" in cell["tags"], cell, "shows an error")
-            if not cell["outputs"]:  # every question to the page takes its time
-                continue
             element = shown.nth(cell["index"])
             if not element.is_visible():
                 # In JupyterLab the left arrow folds a section, unless the control keeps its keys to itself.
                 self.check(False, cell, "is hidden: a control lacks data-lm-suppress-shortcuts='true'")
                 return
+            if not cell["outputs"]:  # every question to the page takes its time
+                continue
             text = element.inner_text()
             for message in BROKEN_WIDGET:
                 self.check(message not in text, cell, f"shows {message!r}")

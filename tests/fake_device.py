@@ -264,8 +264,7 @@ class FakeDevice:
                 made = fake._unwatched(method, trainer, *args) if skims else method(trainer, *args)
             finally:
                 fake.thread.in_step = False
-            if leave_out:
-                last[trainer] = made
+            last[trainer] = made
             return made
 
         return sometimes_watched
