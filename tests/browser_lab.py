@@ -66,16 +66,19 @@ CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((widg
     outputs: outputs.length,
     error: outputs.some(output => output.output_type === 'error') }; })"""
 
-# The pixels of every picture shown in an output, whatever way it is shown.
-PIXELS = """async output => {
-  const found = [];
+# A name for every picture shown in an output, made of its file's bytes, so that the same picture has the same name
+# wherever it was drawn. Once for each address: a new picture comes with a new one, and questions are asked all the time.
+PICTURES = """async output => {
+  const names = window.namesOfPictures ??= new Map(), found = [];
   for (const image of output.querySelectorAll('img')) {
     if (!image.complete) await image.decode().catch(() => 0);
-    const canvas = document.createElement('canvas');
-    canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
-    if (!canvas.width) continue;
-    canvas.getContext('2d').drawImage(image, 0, 0);
-    found.push(canvas.toDataURL());
+    if (!image.naturalWidth) continue;
+    if (!names.has(image.src)) {
+      const bytes = await (await fetch(image.src)).arrayBuffer();
+      const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+      names.set(image.src, Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join(''));
+    }
+    found.push(names.get(image.src));
   }
   return found; }"""
 
@@ -251,10 +254,10 @@ class Visit:
             text = element.inner_text()
             for message in BROKEN_WIDGET:
                 self.check(message not in text, cell, f"shows {message!r}")
-            images = pixels(element)
+            images = pictures_in(element)
             if stored and len(images) < cell["pictures"]:
-                soon(lambda element=element, cell=cell: len(pixels(element)) >= cell["pictures"])
-                images = pixels(element)
+                soon(lambda element=element, cell=cell: len(pictures_in(element)) >= cell["pictures"])
+                images = pictures_in(element)
             self.figures += len(images)
             self.check(len(images) >= cell["pictures"] or not stored, cell, "a stored picture is not shown")
             if not stored:
@@ -446,19 +449,19 @@ def waits_for_button(control) -> bool:
     return control.evaluate("control => Boolean(control.closest('.waits-for-button'))")
 
 
-def pixels(element) -> list[str]:
+def pictures_in(element) -> list[str]:
     outputs = element.locator(".jp-Cell-outputWrapper")
     if not outputs.count():
         return []
-    found = outputs.first.evaluate(PIXELS)
+    found = outputs.first.evaluate(PICTURES)
     for frame in outputs.first.locator("iframe").element_handles():
-        found += frame.content_frame().locator("body").evaluate(PIXELS)
+        found += frame.content_frame().locator("body").evaluate(PICTURES)
     return found
 
 
 def fingerprint(element) -> str | None:
     """A short name for the pictures in a cell's output; None when there are none."""
-    found = pixels(element)
+    found = pictures_in(element)
     return hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else None
 
 

@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def open_notebook():
+def open_notebook(warm_folder):
     browser_lab.require_browser("browser test", "playwright", "jupyterlab")
-    with browser_lab.reader(kernel_environment("smoke")) as visit:
+    with browser_lab.reader(kernel_environment("smoke") | {"JUPYTER_PATH": str(warm_folder)}) as visit:
         yield visit
 
 

@@ -4,6 +4,7 @@ A ``Table`` holds all numbers of one data set after the same epoch. What they ca
 about the paper's claims in ``claims``; the tables that a reader sees are in ``sheets``.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -274,6 +275,7 @@ def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interv
     return found
 
 
+@functools.cache  # tables ask for the same few systems a hundred times, and each time networks would be made
 def multiplications(system: str, batch_size: int = 100) -> float:
     """Multiplications of one training step on images of 28x28 pixels, spectral norm's own not counted.
 

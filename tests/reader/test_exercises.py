@@ -303,7 +303,7 @@ found_on_mps = {}  # notebook -> what its run found, for the last test
 
 
 @pytest.mark.slow
-def test_every_solution_passes_and_every_blank_fails(path):
+def test_every_solution_passes_and_every_blank_fails(path, warm_kernels):
     from tools.build_notebooks import execute, kernel_environment
 
     notebook = nbformat.read(path, as_version=4)
@@ -323,7 +323,7 @@ def test_every_solution_passes_and_every_blank_fails(path):
 
 
 @pytest.mark.slow
-def test_notebook_runs_on_mps(path):
+def test_notebook_runs_on_mps(path, warm_kernels):
     if path not in found_on_mps:
-        test_every_solution_passes_and_every_blank_fails(path)
+        test_every_solution_passes_and_every_blank_fails(path, warm_kernels)
     assert found_on_mps[path] == "no findings"

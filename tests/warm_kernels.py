@@ -1,0 +1,128 @@
+"""Kernels that start at once: forked from a process that has imported torch and its like already.
+
+A kernel needs five seconds of a processor before its notebook's first line, and three tests start one for each notebook.
+``warm_kernels(folder)`` starts the process that has them ready. A kernel specification in ``folder`` then has Jupyter
+start this file instead of a kernel: it asks that process for a fork, hands it its own arguments, environment, folder and
+output, and stands for it: an interrupt goes on to the kernel, and the two end together.
+
+nbval does without, so that a notebook that only works because something was imported before it fails there.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 300  # seconds until the imports are made, on a busy machine
+READY = """
+import IPython, ipykernel.kernelapp, ipywidgets, matplotlib.figure, matplotlib.font_manager, PIL.Image, scipy.linalg
+import scipy.stats, sklearn.datasets, sklearn.linear_model, sklearn.metrics, sklearn.neighbors, tqdm.auto
+import torch, torch._dynamo, torchvision, torchmetrics.image.fid, torchmetrics.image.kid
+"""
+
+
+@contextmanager
+def warm_kernels(folder: Path):
+    """A folder for the variable JUPYTER_PATH, while the process runs that its kernels are forked from."""
+    spec = folder / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    address = str(folder / "warm")
+    # -I -S: neither the environment nor site-packages, this end needs the standard library only.
+    command = [sys.executable, "-I", "-S", __file__, address, "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+    # What Python and matplotlib read when they start is as a notebook's kernel has it.
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    process = subprocess.Popen([sys.executable, __file__, address], env=environment, stdin=subprocess.PIPE)
+    try:
+        yield folder
+    finally:
+        process.communicate()  # its input ends, and so does it
+        process.wait()
+
+
+def serve(address: str) -> None:
+    """Imports everything, and then forks a kernel for everyone who asks, until the standard input ends."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(16)  # who asks too early waits
+        exec(READY, {})
+        threads = threading.enumerate()
+        assert len(threads) == 1, f"a fork would lose {threads}"
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+        listener.settimeout(0.2)
+        while not ended(sys.stdin):
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            connection.setblocking(True)
+            if os.fork() == 0:
+                listener.close()
+                become_kernel(connection)
+            connection.close()
+
+
+def ended(stream) -> bool:
+    return bool(select.select([stream], [], [], 0)[0])
+
+
+def become_kernel(connection: socket.socket) -> None:
+    """In the fork: everything that a process is born with, as if it had been started there; then Jupyter's kernel."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    message, outputs, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+    born = json.loads(message)
+    for number, output in enumerate(outputs):
+        os.dup2(output, number)
+        os.close(output)
+    os.chdir(born["folder"])
+    os.environ.clear()
+    os.environ.update(born["environment"])
+    own = born["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[0] = ""  # in a notebook's kernel, the folder it works in
+    sys.path[1:1] = [each for each in own if each and each not in sys.path]
+    sys.argv = ["ipykernel_launcher.py", *born["arguments"]]
+    connection.sendall(f"{os.getpid()}\n".encode())
+    threading.Thread(target=end_with, args=[connection], daemon=True).start()
+    from ipykernel.kernelapp import launch_new_instance
+
+    launch_new_instance(argv=born["arguments"], parent_handle=os.getppid())
+    os._exit(0)
+
+
+def end_with(connection: socket.socket) -> None:
+    connection.recv(1)  # until the other end is gone
+    os.killpg(0, signal.SIGKILL)
+
+
+def stand_for_a_kernel(address: str, arguments: list[str]) -> None:
+    """What Jupyter takes for the kernel."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connect(connection, address)
+        born = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
+        socket.send_fds(connection, [json.dumps(born).encode()], [0, 1, 2])
+        kernel = int(connection.makefile().readline())
+        signal.signal(signal.SIGINT, lambda *_: os.kill(kernel, signal.SIGINT))
+        connection.recv(1)  # until the kernel is gone
+
+
+def connect(connection: socket.socket, address: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return connection.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1]) if len(sys.argv) == 2 else stand_for_a_kernel(sys.argv[1], sys.argv[2:])
