@@ -67,7 +67,7 @@ CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((widg
     error: outputs.some(output => output.output_type === 'error') }; })"""
 
 # A name for every picture shown in an output, made of its file's bytes, so that the same picture has the same name
-# wherever it was drawn. Once for each address: a new picture comes with a new one, and questions are asked all the time.
+# whenever it was drawn. Once for each address: a new picture comes with a new one, and the page is asked all the time.
 PICTURES = """async output => {
   const names = window.namesOfPictures ??= new Map(), found = [];
   for (const image of output.querySelectorAll('img')) {

@@ -16,9 +16,10 @@ from fake_device import KINDS
 TESTS = Path(__file__).resolve().parent
 START = """
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("fake_device", {path!r})
-sys.modules["fake_device"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["fake_device"])
+if "fake_device" not in sys.modules:  # a warm kernel has it
+    spec = importlib.util.spec_from_file_location("fake_device", {path!r})
+    sys.modules["fake_device"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["fake_device"])
 watching = sys.modules["fake_device"].FakeDevice({kind!r}).__enter__()
 
 def skim_trainings(_):

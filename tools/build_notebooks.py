@@ -5,9 +5,9 @@
 Before execution the set-up cell of every notebook is replaced by tools/setup_cell.py, so that all carry the
 same one. Afterwards whatever would differ between two builds, or break for a reader without a kernel, leaves
 the file: widget views (their picture stays), progress bars (their final text stays), machine paths, Python's
-exact version. A cell with jupyter.source_hidden in its metadata, and the set-up cell, is folded in JupyterLab
-and on Colab. Below the title it says when the outputs were stored and with which torch. A file is replaced only
-when all went well.
+exact version. Pictures keep 256 colours. A cell with jupyter.source_hidden in its metadata, and the set-up cell,
+is folded in JupyterLab and on Colab. Below the title it says when the outputs were stored and with which torch. A
+file is replaced only when all went well.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from base64 import b64decode, b64encode
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers import files  # noqa: E402
+from helpers.draw import figures  # noqa: E402
 
 SETUP_MARK = "# @title Set-up:"
 SETUP_CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").rstrip("\n")
@@ -125,6 +127,8 @@ def normalise_output(output, widgets: dict, cell_id: str) -> None:
         output.text = without_machine(output.text)
     if output.output_type == "error":
         output.traceback = [without_machine(line) for line in output.traceback]
+    if picture := output.get("data", {}).get("image/png"):
+        output.data["image/png"] = b64encode(figures.with_palette(b64decode(picture))).decode()
     view = output.get("data", {}).pop(WIDGET_VIEW, None)
     if view is None:
         return

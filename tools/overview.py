@@ -30,7 +30,7 @@ def main() -> None:
         grid = histories[0].grids[LENGTH]
         digits = np.concatenate([each[: 25 // len(grid) + 1] for each in grid])[:25]  # of every generator
         figures.show_tile(ax, digits, f"{name}, epoch {LENGTH}", columns=5)
-    write_atomically(ROOT / "notebooks" / "overview.png", figures.to_png(fig, dpi=80))
+    write_atomically(ROOT / "notebooks" / "overview.png", figures.with_palette(figures.to_png(fig, dpi=80)))
 
 
 if __name__ == "__main__":

@@ -61,18 +61,24 @@ def line_style(index: int) -> dict:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
 
 
-def to_png(fig: Figure, dpi: int = 100, quick: bool = False) -> bytes:
-    """The figure as PNG, without a date or version, so that the same figure gives the same bytes.
-
-    quick: choose the colours in a quarter of the time, as for a picture that is soon replaced; rare ones may suffer
-    """
-    drawn, small = BytesIO(), BytesIO()
+def to_png(fig: Figure, dpi: int = 100) -> bytes:
+    """The figure as PNG, without a date or version, so that the same figure gives the same bytes."""
+    drawn = BytesIO()
     fig.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
-    # 256 colours are what a figure needs (digits have no more, curves hardly lose), and less than half of the bytes.
+    return drawn.getvalue()
+
+
+def with_palette(png: bytes) -> bytes:
+    """The same picture in 256 colours and less than half of the bytes, for what is kept in a file.
+
+    Figures need no more: digits have as many, and curves hardly lose.
+    """
+    picture, small = Image.open(BytesIO(png)), BytesIO()
+    if picture.mode == "P":
+        return png
     # Maximum coverage keeps a colour of few pixels, such as one end of a colour bar, and k-means keeps greys grey.
-    method, rounds = (Image.Quantize.MEDIANCUT, 0) if quick else (Image.Quantize.MAXCOVERAGE, 1)
-    palette = Image.open(drawn).convert("RGB").quantize(256, method, rounds, dither=Image.Dither.NONE)
-    palette.save(small, format="png", optimize=True)
+    few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    few.save(small, format="png", optimize=True)
     return small.getvalue()
 
 

@@ -141,13 +141,16 @@ def test_same_figure_gives_the_same_bytes():
     assert first == second and first.startswith(b"\x89PNG")
 
 
-def test_rare_colours_survive_and_greys_stay_grey():
+def test_with_a_palette_rare_colours_survive_and_greys_stay_grey():
     fig, ax = figures.new_figure()
     ax.imshow(np.random.default_rng(0).random((200, 200)), cmap="gray", vmin=0, vmax=1)  # all greys
     ax.imshow(np.random.default_rng(1).random((200, 200)), cmap="viridis", extent=(300, 500, 0, 200))
     ax.plot([250], [100], "s", color="#FF00FF", markersize=4)  # some twenty pixels
     ax.set(xlim=(0, 500), ylim=(0, 200))
-    picture = np.asarray(Image.open(io.BytesIO(figures.to_png(fig))).convert("RGB")).astype(int)
+    drawn = figures.to_png(fig)
+    kept = figures.with_palette(drawn)
+    assert len(kept) < len(drawn) / 2 and figures.with_palette(kept) == kept
+    picture = np.asarray(Image.open(io.BytesIO(kept)).convert("RGB")).astype(int)
     assert (np.abs(picture - [255, 0, 255]).max(2) < 30).sum() >= 4
     left = picture[50:-60, 60 : picture.shape[1] // 3]
     assert np.ptp(left, axis=2).mean() < 3

@@ -34,7 +34,7 @@ class Panel:
     def redraw(self, _change=None) -> None:
         """Draw the picture anew."""
         fig, dpi = self.draw(), 80
-        self.png = base64.b64encode(figures.to_png(fig, dpi, quick=True)).decode()
+        self.png = base64.b64encode(figures.to_png(fig, dpi)).decode()
         # With its size known beforehand, the page does not jump when a new picture arrives.
         width, height = (fig.get_size_inches() * dpi).astype(int)
         self.image.value = (
