@@ -46,7 +46,8 @@ run: .venv/.installed
 # smoke profile, because what they prove does not depend on the length of training. Files are spread over
 # WORKERS processes with one thread each; files in the given order, the longest first, so that at the end no process
 # waits for another.
-LONGEST = tests/reader/test_exercises.py tests/test_colab.py tests/test_browser.py
+LONGEST = tests/test_browser.py tests/reader/test_exercises.py tests/test_colab.py tests/evidence/test_replicate.py \
+	tests/test_site.py tests/test_devices.py
 OTHERS = $(filter-out $(LONGEST),$(wildcard tests/test_*.py tests/*/test_*.py))
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval $(LONGEST) notebooks $(OTHERS) \

@@ -236,8 +236,8 @@ class FakeDevice:
         finally:
             self.count = None
 
-    def skim(self, trainer_class, leave_out: bool = False) -> None:
-        """From now on watch of each trainer's steps the first 8 and then every 50th; the others are the same code.
+    def skim(self, trainer_class, leave_out: bool = False, first: int = 4, every: int = 200) -> None:
+        """From now on watch of each trainer's steps the first few and then one in many; the others are the same code.
 
         Single operations are what costs: a step on points takes four times as long when they are watched. A skimmed
         step is one on the CPU, and what it makes and keeps has no tags; they are put on afterwards.
@@ -245,10 +245,10 @@ class FakeDevice:
         leave_out: take none of the others at all; their measures are those of the last one that was taken
         """
         for name in ("step", "discriminator_step"):
-            skimmed = self._now_and_then(getattr(trainer_class, name), leave_out)
+            skimmed = self._now_and_then(getattr(trainer_class, name), leave_out, first, every)
             self._stack.enter_context(mock.patch.object(trainer_class, name, skimmed))
 
-    def _now_and_then(self, method, leave_out):
+    def _now_and_then(self, method, leave_out, first, every):
         fake, taken, last = self, WeakKeyDictionary(), WeakKeyDictionary()
 
         @functools.wraps(method)
@@ -256,7 +256,7 @@ class FakeDevice:
             if fake.thread.in_step:  # a part of a step is watched or skimmed as the whole is
                 return method(trainer, *args)
             taken[trainer] = count = taken.get(trainer, 0) + 1
-            skims = count > 8 and count % 50 and fake.count is None
+            skims = count > first and count % every and fake.count is None
             if skims and leave_out:
                 return last[trainer]
             fake.thread.in_step = True

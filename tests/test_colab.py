@@ -4,8 +4,8 @@ The working tree as it would be published becomes a bare repository; `google.col
 is sent to a closed port. The smoke profile does: what is proven is that the notebook finds all it needs.
 
 Colab has a CUDA GPU, so the same run also proves the notebook's code on one that is not there (see fake_device.py).
-What nbval and the exercises' tests have proven is left out: of a training the first steps and every 50th are taken,
-what a cell asserts of it is not asked, and of a figure no pixels are drawn.
+What nbval and the exercises' tests have proven is left out: of a training few steps are taken, what a cell asserts of
+it is not asked, and of a figure no pixels are drawn.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from watched_notebooks import report, watch
+from watched_notebooks import printed, report, watch
 
 from tools.build_notebooks import execute, is_setup_cell, kernel_environment
 
@@ -89,7 +89,7 @@ def run_probe(notebook, folder, environment, gpu=None) -> str:
     if gpu is not None:
         watch(notebook, gpu, leave_out=True)
     execute(notebook, folder, environment, timeout=600)
-    return probe.outputs[0].text
+    return printed(probe)
 
 
 found_on_cuda = {}  # notebook -> what its run found, for the test after next
@@ -127,7 +127,7 @@ def test_setup_cell_fetches_a_branch_and_may_run_twice(colab):
     notebook = setup_only()
     notebook.cells.append(nbformat.v4.new_code_cell(notebook.cells[0].source))
     assert run_probe(notebook, folder, environment).startswith(str(folder / "gan-clone" / "helpers"))
-    assert [cell.outputs[0].text for cell in notebook.cells[1:3]] == ["Set-up done.\n"] * 2
+    assert [printed(cell) for cell in notebook.cells[1:3]] == ["Set-up done.\n"] * 2
 
 
 @pytest.mark.parametrize(

@@ -220,8 +220,8 @@ def test_skimmed_steps_are_the_same_and_leave_every_tag(name):
 
     with FakeDevice("cuda") as gpu:
         watched, measures = trained(52)
-        gpu.skim(Trainer)
-        skimmed, same_measures = trained(52)  # the first 8 and the 50th are watched
+        gpu.skim(Trainer, first=8, every=50)
+        skimmed, same_measures = trained(52)
         assert {key: value.item() for key, value in measures.items()} == {k: v.item() for k, v in same_measures.items()}
         for each, other in zip(kept_by(watched), kept_by(skimmed), strict=True):
             assert each is None and other is None or place(each) == place(other) and torch.equal(each, other)
@@ -245,7 +245,7 @@ def test_a_fault_in_a_step_is_found_although_steps_are_skimmed():
 
 def test_skimmed_steps_may_be_left_out():
     with FakeDevice("cuda") as fake:
-        fake.skim(Trainer, leave_out=True)
+        fake.skim(Trainer, leave_out=True, first=8, every=50)
         trainer = make_trainer("gan", ring_of_gaussians(count=100, device="cuda"), batch_size=50)
         losses = [trainer.step()["d_loss"].item() for _ in range(60)]
     assert len(set(losses)) == 9 and len({*losses[7:49]}) == 1, "the first 8 and the 50th are taken"
