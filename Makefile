@@ -48,9 +48,10 @@ run: .venv/.installed
 # waits for another.
 LONGEST = tests/test_browser.py tests/reader/test_exercises.py tests/test_colab.py tests/evidence/test_replicate.py \
 	tests/test_site.py tests/test_devices.py
-OTHERS = $(filter-out $(LONGEST),$(wildcard tests/test_*.py tests/*/test_*.py))
+MIDDLING = tests/reader/test_widgets.py tests/gan/test_graphed.py tests/gan/test_resume.py
+OTHERS = $(filter-out $(LONGEST) $(MIDDLING),$(wildcard tests/test_*.py tests/*/test_*.py))
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval $(LONGEST) notebooks $(OTHERS) \
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval $(LONGEST) notebooks $(MIDDLING) $(OTHERS) \
 		-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15 $(ARGS)
 
 # The helpers' tests and the start page, which trains in none of its cells: what another system can break.
