@@ -236,19 +236,19 @@ class FakeDevice:
         finally:
             self.count = None
 
-    def skim(self, trainer_class, leave_out: bool = False, first: int = 4, every: int = 200) -> None:
+    def skim(self, trainer_class, first: int = 4, every: int = 200, only: int = 1) -> None:
         """From now on watch of each trainer's steps the first few and then one in many; the others are the same code.
 
         Single operations are what costs: a step on points takes four times as long when they are watched. A skimmed
         step is one on the CPU, and what it makes and keeps has no tags; they are put on afterwards.
 
-        leave_out: take none of the others at all; their measures are those of the last one that was taken
+        only: of the others take one in so many; the measures of one that is not taken are those of the last one
         """
         for name in ("step", "discriminator_step"):
-            skimmed = self._now_and_then(getattr(trainer_class, name), leave_out, first, every)
+            skimmed = self._now_and_then(getattr(trainer_class, name), first, every, only)
             self._stack.enter_context(mock.patch.object(trainer_class, name, skimmed))
 
-    def _now_and_then(self, method, leave_out, first, every):
+    def _now_and_then(self, method, first, every, only):
         fake, taken, last = self, WeakKeyDictionary(), WeakKeyDictionary()
 
         @functools.wraps(method)
@@ -257,7 +257,7 @@ class FakeDevice:
                 return method(trainer, *args)
             taken[trainer] = count = taken.get(trainer, 0) + 1
             skims = count > first and count % every and fake.count is None
-            if skims and leave_out:
+            if skims and count % only:
                 return last[trainer]
             fake.thread.in_step = True
             try:

@@ -248,7 +248,7 @@ def test_a_fault_in_a_step_is_found_although_steps_are_skimmed():
 
 def test_skimmed_steps_may_be_left_out():
     with FakeDevice("cuda") as fake:
-        fake.skim(Trainer, leave_out=True, first=8, every=50)
+        fake.skim(Trainer, first=8, every=100, only=50)
         trainer = make_trainer("gan", ring_of_gaussians(count=100, device="cuda"), batch_size=50)
         losses = [trainer.step()["d_loss"].item() for _ in range(60)]
     assert len(set(losses)) == 9 and len({*losses[7:49]}) == 1, "the first 8 and the 50th are taken"
