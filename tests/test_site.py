@@ -17,7 +17,6 @@ import sys
 import threading
 import zipfile
 from base64 import b64decode
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
@@ -322,72 +321,38 @@ def tab(chromium):
     context.close()
 
 
-@dataclass
-class Seen:
-    """What was found on the way through all pages."""
-
-    asked: list[str] = field(default_factory=list)  # addresses
-    problems: list[str] = field(default_factory=list)
-    widths: dict[str, int] = field(default_factory=dict)  # of pages on a phone
-    violations: dict[str, list[str]] = field(default_factory=lambda: {"light": [], "dark": []})
-
-
-@pytest.fixture(scope="module")
-def seen(chromium, server, pages) -> Seen:
-    """Every page opened once, asked for accessibility in light and in the dark, and then made as narrow as a phone."""
-    from axe_playwright_python.base import AXE_SCRIPT
-
-    found, wide = Seen(), {"width": 1280, "height": 900}
-    # Without movement, so that no colour is measured while it changes.
-    context = chromium.new_context(viewport=wide, reduced_motion="reduce", color_scheme="light")
-    tab = context.new_page()
-    listeners = {
-        "request": lambda request: found.asked.append(request.url),
-        "response": lambda got: got.status < 400 or found.problems.append(f"{got.status} {got.url}"),
-        "pageerror": lambda error: found.problems.append(str(error)),
-    }
+@pytest.mark.browser
+def test_no_page_asks_another_machine_lacks_a_file_or_stops(tab, server, pages):
+    asked, problems = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("response", lambda response: response.status < 400 or problems.append(f"{response.status} {response.url}"))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
     for name in pages:
-        for event, listener in listeners.items():
-            tab.on(event, listener)
         tab.goto(server + name)
         ask(tab, TYPESET)
         tab.wait_for_timeout(100)
-        for event, listener in listeners.items():
-            tab.remove_listener(event, listener)  # axe asks for style sheets where there are none
-        ask(tab, KEEP_EACH_COLOUR_ONCE)
-        tab.evaluate(AXE_SCRIPT)
-        for scheme, violations in found.violations.items():
-            tab.emulate_media(color_scheme=scheme)
-            tab.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
-            for violation in ask(tab, AXE, {"runOnly": STANDARD, "resultTypes": ["violations"]}):
-                violations += [f"{name}: {violation['help']}: {node['html'][:200]}" for node in violation["nodes"]]
-        tab.emulate_media(color_scheme="light")
-        tab.set_viewport_size({"width": PHONE, "height": 844})
-        found.widths[name] = ask(tab, "() => document.documentElement.scrollWidth")
-        tab.set_viewport_size(wide)
-    context.close()
-    return found
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-def test_no_page_asks_another_machine_lacks_a_file_or_stops(seen, server, pages):
-    assert len(seen.asked) > len(pages)
-    assert not [url for url in seen.asked if not url.startswith((server, "data:", "about:", "blob:"))]
-    assert not seen.problems
+    assert len(asked) > len(pages)
+    assert not [url for url in asked if not url.startswith((server, "data:", "about:", "blob:"))]
+    assert not problems
 
 
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible(scheme, seen):
-    assert not seen.violations[scheme], "\n".join(seen.violations[scheme])
+def test_every_page_is_accessible(scheme, tab, server, pages):
+    from axe_playwright_python.base import AXE_SCRIPT
 
-
-@pytest.mark.browser
-@pytest.mark.slow
-def test_no_page_is_wider_than_a_phone(seen, pages):
-    assert set(seen.widths) == set(pages) and max(seen.widths.values()) <= PHONE, seen.widths
+    tab.emulate_media(color_scheme=scheme)
+    found = []
+    for name in pages:
+        tab.goto(server + name)
+        ask(tab, TYPESET)
+        assert ask(tab, "() => document.documentElement.dataset.theme") == scheme
+        ask(tab, KEEP_EACH_COLOUR_ONCE)
+        tab.evaluate(AXE_SCRIPT)
+        for violation in ask(tab, AXE, {"runOnly": STANDARD, "resultTypes": ["violations"]}):
+            found += [f"{name}: {violation['help']}: {node['html'][:200]}" for node in violation["nodes"]]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.browser
@@ -430,6 +395,15 @@ def test_search_finds_english_and_korean_words(place, tab, html, server):
         links.first.wait_for()
         found = {re.split("[?#]", link.get_attribute("href"))[0] for link in links.all()}
         assert found & {address(notebook) for notebook, its in text.items() if word in its}, (word, found)
+
+
+@pytest.mark.browser
+def test_no_page_is_wider_than_a_phone(tab, server, pages):
+    tab.set_viewport_size({"width": PHONE, "height": 844})
+    for name in pages:
+        tab.goto(server + name)
+        ask(tab, TYPESET)
+        assert ask(tab, "() => document.documentElement.scrollWidth") <= PHONE, name
 
 
 @pytest.mark.browser
