@@ -44,8 +44,8 @@ run: .venv/.installed
 
 # Strict nbval runs every notebook in the quick profile; the Colab simulation and the browser run it again in the
 # smoke profile, because what they prove does not depend on the length of training. Files are spread over
-# WORKERS processes with one thread each; files in the given order, the longest first, so that at the end no process
-# waits for another.
+# WORKERS processes with one thread each; files in the given order, what takes long or half a minute first, so that at the
+# end no process waits for another.
 LONGEST = tests/test_browser.py tests/reader/test_exercises.py tests/test_colab.py tests/evidence/test_replicate.py \
 	tests/test_site.py tests/test_devices.py
 MIDDLING = tests/reader/test_widgets.py tests/gan/test_graphed.py tests/gan/test_resume.py

@@ -173,11 +173,10 @@ WAITS = {"psg_algorithm1_batch": 2}
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_system_trains_goes_on_samples_is_judged_and_drawn(name, gpu, pixels, tmp_path):
     images = digits_on(gpu.kind, pixels)
+    size = 20 if name.endswith("_std") else 60  # 20: one group, which is what its budget counts
     if name.startswith("conv"):
         images = pad(replace(images, images=images.images[:20], labels=images.labels[:20]), 32)
-    size = (
-        10 if name.startswith("conv") else 20 if name.endswith("_std") else 60
-    )  # 20: one group, what the budgets count
+        size = 10
     options = {"batch_size": size, "grid_epochs": (0, 1, 2), "grid_size": 8}
     begun = make_trainer(name, images, epochs=1, **options)
     begun.fit(progress=False, checkpoint=tmp_path / "run")

@@ -17,6 +17,7 @@ import sys
 import threading
 import zipfile
 from base64 import b64decode
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
@@ -313,12 +314,18 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def tab(chromium):
-    # Without movement, so that no colour is measured while it changes.
+@contextmanager
+def still_tab(chromium):
+    """A tab without movement, so that no colour is measured while it changes."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def tab(chromium):
+    with still_tab(chromium) as opened:
+        yield opened
 
 
 @pytest.mark.browser
@@ -336,23 +343,36 @@ def test_no_page_asks_another_machine_lacks_a_file_or_stops(tab, server, pages):
     assert not problems
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible(scheme, tab, server, pages):
+SCHEMES = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def violations(chromium, server, pages) -> dict[str, list[str]]:
+    """Colour scheme -> what axe finds in it; every page is loaded once for both."""
     from axe_playwright_python.base import AXE_SCRIPT
 
-    tab.emulate_media(color_scheme=scheme)
-    found = []
-    for name in pages:
-        tab.goto(server + name)
-        ask(tab, TYPESET)
-        assert ask(tab, "() => document.documentElement.dataset.theme") == scheme
-        ask(tab, KEEP_EACH_COLOUR_ONCE)
-        tab.evaluate(AXE_SCRIPT)
-        for violation in ask(tab, AXE, {"runOnly": STANDARD, "resultTypes": ["violations"]}):
-            found += [f"{name}: {violation['help']}: {node['html'][:200]}" for node in violation["nodes"]]
-    assert not found, "\n".join(found)
+    found = {scheme: [] for scheme in SCHEMES}
+    with still_tab(chromium) as tab:
+        for name in pages:
+            tab.goto(server + name)
+            ask(tab, TYPESET)
+            ask(tab, KEEP_EACH_COLOUR_ONCE)
+            tab.evaluate(AXE_SCRIPT)
+            for scheme in SCHEMES:
+                tab.emulate_media(color_scheme=scheme)
+                tab.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+                for violation in ask(tab, AXE, {"runOnly": STANDARD, "resultTypes": ["violations"]}):
+                    found[scheme] += [
+                        f"{name}: {violation['help']}: {node['html'][:200]}" for node in violation["nodes"]
+                    ]
+    return found
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_page_is_accessible(scheme, violations):
+    assert not violations[scheme], "\n".join(violations[scheme])
 
 
 @pytest.mark.browser

@@ -2,10 +2,10 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from browser_lab import soon
 from jupyter_client.manager import start_new_kernel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
@@ -49,10 +49,8 @@ def gone(process: int) -> bool:
 
 def test_two_forks_share_nothing_but_what_they_were_born_with(started, tmp_path):
     (_, one), (_, other) = started("one"), started("other")
-    (pid, name, folder, chance, text, seed), (pid2, name2, folder2, chance2, text2, seed2) = (
-        said(one, SAY),
-        said(other, SAY),
-    )
+    pid, name, folder, chance, text, seed = said(one, SAY)
+    pid2, name2, folder2, chance2, text2, seed2 = said(other, SAY)
     assert (name, name2) == ("one", "other") and pid != pid2
     assert (Path(folder), Path(folder2)) == (tmp_path / "one", tmp_path / "other")
     assert chance != chance2, "the same random numbers in both"
@@ -79,7 +77,4 @@ def test_it_ends_with_what_jupyter_takes_for_it(kindly, started):
     manager, client = started("one")
     process = int(said(client, "import os; print(os.getpid())")[0])
     manager.shutdown_kernel(now=not kindly)
-    end = time.monotonic() + 300
-    while not gone(process):
-        assert time.monotonic() < end, "the kernel is still there"
-        time.sleep(0.05)
+    assert soon(lambda: gone(process), seconds=300), "the kernel is still there"

@@ -48,7 +48,6 @@ def warm_kernels(folder: Path):
         yield folder
     finally:
         process.communicate()  # its input ends, and so does it
-        process.wait()
 
 
 def serve(address: str) -> None:
@@ -63,21 +62,12 @@ def serve(address: str) -> None:
         threads = threading.enumerate()
         assert len(threads) == 1, f"a fork would lose {threads}"
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
-        listener.settimeout(0.2)
-        while not ended(sys.stdin):
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                continue
-            connection.setblocking(True)
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
                 become_kernel(connection)
             connection.close()
-
-
-def ended(stream) -> bool:
-    return bool(select.select([stream], [], [], 0)[0])
 
 
 def become_kernel(connection: socket.socket) -> None:

@@ -29,7 +29,7 @@ watching = sys.modules["fake_device"].FakeDevice({kind!r}).__enter__()
 def skim_trainings(_):
     training = sys.modules.get("helpers.gan.training")
     if hasattr(training, "Trainer"):
-        watching.skim(training.Trainer, {how})
+        watching.skim(training.Trainer, only={only})
         get_ipython().events.unregister("pre_run_cell", skim_trainings)
 
 get_ipython().events.register("pre_run_cell", skim_trainings)
@@ -53,8 +53,8 @@ def watch(notebook, kind: str, leave_out: bool = False) -> None:
 
     leave_out: most steps are not taken (see ``FakeDevice.skim``), so what the cells assert of a training is not asked
     """
-    how = "only=25" if leave_out else ""  # enough to bring a generator so near the data that a notebook can go on
-    start = START.format(path=str(TESTS / "fake_device.py"), kind=kind, how=how).strip()
+    only = 25 if leave_out else 1  # enough to bring a generator so near the data that a notebook can go on
+    start = START.format(path=str(TESTS / "fake_device.py"), kind=kind, only=only).strip()
     start += LEAVE_OUT * leave_out
     notebook.cells.insert(0, nbformat.v4.new_code_cell(start))
     notebook.cells.append(nbformat.v4.new_code_cell(END))
@@ -62,7 +62,7 @@ def watch(notebook, kind: str, leave_out: bool = False) -> None:
 
 def printed(cell) -> str:
     """All that an executed cell has printed: a kernel may send it in pieces."""
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+    return "".join(output.text for output in cell.get("outputs", ()) if output.output_type == "stream")
 
 
 def report(notebook) -> str:

@@ -94,7 +94,7 @@ def draw(histories: list) -> None:
 
 
 def save_figure(name: str, figure) -> None:
-    write_atomically(RESULTS / "figures" / f"{name}.png", figures.to_png(figure))
+    write_atomically(RESULTS / "figures" / f"{name}.png", figures.with_palette(figures.to_png(figure)))
 
 
 def run_notebooks(paths: list[Path]) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from watched_notebooks import report, watch
+from watched_notebooks import printed, report, watch
 
 from helpers.reader import exercises
 from helpers.reader.keys import KEYS
@@ -315,9 +315,8 @@ def test_every_solution_passes_and_every_blank_fails(path, warm_kernels):
     execute(notebook, path.parent, kernel_environment("smoke"), timeout=600)
     found_on_mps[path] = report(notebook)
     cells = notebook.cells[1:-1]
-    printed = ["".join(output.get("text", "") for output in cell.get("outputs", [])) for cell in cells]
     for number, (index, _, _) in enumerate(found):
-        blank, solved = printed[index + number], printed[index + number + 1]
+        blank, solved = printed(cells[index + number]), printed(cells[index + number + 1])
         assert "Not done yet" in blank and "[OK]" not in blank, f"exercise {number + 1}: {blank!r}"
         assert "[OK]" in solved and "Not" not in solved.split("[OK]")[0], f"exercise {number + 1}: {solved!r}"
 
