@@ -269,14 +269,36 @@ def test_the_book_has_every_notebook_as_well_formed_pages(html):
 STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PHONE = 390  # pixels
 
-# axe measures the contrast of every word of code, minutes for all pages; each colour of code once is enough.
-KEEP_EACH_COLOUR_ONCE = """() => {
+# axe measures the contrast of every word, minutes for all pages. Each kind of text once is enough: of code, which has
+# thousands of words, each colour; of the rest, each way that it and what lies behind it look in light and in dark.
+KEEP_EACH_COLOUR_OF_CODE = """() => {
   const seen = new Set();
   for (const span of document.querySelectorAll('.highlight span[class]')) {
     const kind = span.className + ' in ' + span.closest('.highlight').parentElement.className;
-    if (seen.has(kind)) span.replaceWith(...span.childNodes);
-    seen.add(kind);
+    if (seen.has(kind) || !span.checkVisibility()) span.replaceWith(...span.childNodes);
+    else seen.add(kind);
   } }"""
+NOTE_LOOKS = """() => {
+  window.looks ??= new Map();
+  for (const element of document.body.querySelectorAll('*')) {
+    const words = [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
+    if (!words.length || !element.checkVisibility()) continue;
+    const { color, fontSize, fontWeight } = getComputedStyle(element), look = [color, fontSize, fontWeight];
+    for (let each = element; each; each = each.parentElement) {
+      const { backgroundColor, backgroundImage, opacity } = getComputedStyle(each), plain = 'rgba(0, 0, 0, 0)none1';
+      if (backgroundColor + backgroundImage + opacity !== plain) look.push(backgroundColor, backgroundImage, opacity);
+    }
+    looks.set(element, [...looks.get(element) ?? [], ...look]);
+  } }"""
+KEEP_EACH_LOOK = """() => {
+  const seen = new Set();
+  for (const [element, look] of looks) {
+    const words = [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE);
+    if (seen.has(String(look))) words.forEach(node => node.remove());
+    if (!element.childNodes.length) element.remove();
+    seen.add(String(look));
+  }
+  document.querySelectorAll('mjx-container').forEach(formula => formula.remove()); }"""
 TYPESET = "async () => { if (window.MathJax) await MathJax.startup.promise; return true; }"
 FORMULAS = """() => ({
   sources: document.querySelectorAll('.math').length, typeset: document.querySelectorAll('mjx-container').length,
@@ -329,15 +351,17 @@ def tab(chromium):
 
 
 @pytest.mark.browser
-def test_no_page_asks_another_machine_lacks_a_file_or_stops(tab, server, pages):
+def test_on_a_phone_no_page_asks_another_machine_lacks_a_file_stops_or_is_too_wide(tab, server, pages):
     asked, problems = [], []
     tab.on("request", lambda request: asked.append(request.url))
     tab.on("response", lambda response: response.status < 400 or problems.append(f"{response.status} {response.url}"))
     tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.set_viewport_size({"width": PHONE, "height": 844})
     for name in pages:
         tab.goto(server + name)
         ask(tab, TYPESET)
         tab.wait_for_timeout(100)
+        assert ask(tab, "() => document.documentElement.scrollWidth") <= PHONE, name
     assert len(asked) > len(pages)
     assert not [url for url in asked if not url.startswith((server, "data:", "about:", "blob:"))]
     assert not problems
@@ -346,26 +370,58 @@ def test_no_page_asks_another_machine_lacks_a_file_or_stops(tab, server, pages):
 SCHEMES = ("light", "dark")
 
 
-@pytest.fixture(scope="module")
-def violations(chromium, server, pages) -> dict[str, list[str]]:
-    """Colour scheme -> what axe finds in it; every page is loaded once for both."""
+def what_axe_finds(tab) -> dict[str, list[str]]:
+    """Colour scheme -> violations on the tab's page, of which only contrast depends on the scheme."""
     from axe_playwright_python.base import AXE_SCRIPT
 
+    found = {scheme: [] for scheme in SCHEMES}
+
+    def choose(scheme):
+        tab.emulate_media(color_scheme=scheme)
+        tab.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+
+    def look(scheme, **options):
+        for violation in ask(tab, AXE, {"resultTypes": ["violations"], **options}):
+            found[scheme] += [f"{violation['help']}: {node['html'][:200]}" for node in violation["nodes"]]
+
+    ask(tab, TYPESET)
+    ask(tab, KEEP_EACH_COLOUR_OF_CODE)
+    tab.evaluate(AXE_SCRIPT)
+    look("light", runOnly=STANDARD, rules={"color-contrast": {"enabled": False}})
+    for scheme in SCHEMES:
+        choose(scheme)
+        ask(tab, NOTE_LOOKS)
+    ask(tab, KEEP_EACH_LOOK)
+    for scheme in reversed(SCHEMES):
+        choose(scheme)
+        look(scheme, runOnly=["color-contrast"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def violations(chromium, server, pages) -> dict[str, list[str]]:
+    """Colour scheme -> what axe finds in it on all pages; every page is loaded once."""
     found = {scheme: [] for scheme in SCHEMES}
     with still_tab(chromium) as tab:
         for name in pages:
             tab.goto(server + name)
-            ask(tab, TYPESET)
-            ask(tab, KEEP_EACH_COLOUR_ONCE)
-            tab.evaluate(AXE_SCRIPT)
-            for scheme in SCHEMES:
-                tab.emulate_media(color_scheme=scheme)
-                tab.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
-                for violation in ask(tab, AXE, {"runOnly": STANDARD, "resultTypes": ["violations"]}):
-                    found[scheme] += [
-                        f"{name}: {violation['help']}: {node['html'][:200]}" for node in violation["nodes"]
-                    ]
+            for scheme, each in what_axe_finds(tab).items():
+                found[scheme] += [f"{name}: {violation}" for violation in each]
     return found
+
+
+@pytest.mark.browser
+def test_a_faint_word_among_many_is_found(tab, server):
+    tab.goto(server + address(NOTEBOOKS[0]))
+    for name, selector in {"in-light": "article section > p", "in-dark": "article td p"}.items():
+        tab.locator(f"{selector}:visible").last.evaluate("(element, name) => element.id = name", name)
+    faint = "#in-light { color: #aaa !important } [data-theme=dark] #in-dark { color: #666 !important }"
+    tab.add_style_tag(content=f"{faint} .highlight .nn {{ color: #999 !important }}")
+    found = what_axe_finds(tab)
+    code, words = sorted(found["light"], key=lambda each: "in-light" in each)
+    assert 'class="nn"' in code and 'id="in-light"' in words
+    (words,) = found["dark"]
+    assert 'id="in-dark"' in words
 
 
 @pytest.mark.browser
@@ -415,15 +471,6 @@ def test_search_finds_english_and_korean_words(place, tab, html, server):
         links.first.wait_for()
         found = {re.split("[?#]", link.get_attribute("href"))[0] for link in links.all()}
         assert found & {address(notebook) for notebook, its in text.items() if word in its}, (word, found)
-
-
-@pytest.mark.browser
-def test_no_page_is_wider_than_a_phone(tab, server, pages):
-    tab.set_viewport_size({"width": PHONE, "height": 844})
-    for name in pages:
-        tab.goto(server + name)
-        ask(tab, TYPESET)
-        assert ask(tab, "() => document.documentElement.scrollWidth") <= PHONE, name
 
 
 @pytest.mark.browser
