@@ -1,5 +1,6 @@
 """What several test files share: kernels that start at once."""
 
+import os
 import sys
 
 import pytest
@@ -11,7 +12,9 @@ def warm_folder(tmp_path_factory):
     if sys.platform != "linux":
         yield ""  # for JUPYTER_PATH this is as good as nothing
         return
-    with warm.warm_kernels(tmp_path_factory.mktemp("jupyter")) as folder:
+    base = tmp_path_factory.getbasetemp()  # of pytest-xdist's workers each has one, side by side
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with warm.warm_kernels(base / "jupyter") as folder:
         yield folder
 
 

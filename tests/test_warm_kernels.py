@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm_kernels as warm
 from browser_lab import soon
 from jupyter_client.manager import start_new_kernel
 
@@ -78,3 +79,22 @@ def test_it_ends_with_what_jupyter_takes_for_it(kindly, started):
     process = int(said(client, "import os; print(os.getpid())")[0])
     manager.shutdown_kernel(now=not kindly)
     assert soon(lambda: gone(process), seconds=300), "the kernel is still there"
+
+
+def test_who_names_the_same_folder_shares_the_process_until_the_last_is_gone(tmp_path, monkeypatch):
+    program, log = tmp_path / "program.py", tmp_path / "log"
+    program.write_text(
+        "import select, sys\n"
+        f"print('begins', file=open({str(log)!r}, 'a'))\n"
+        "select.select([sys.stdin], [], [])\n"
+        f"print('ends', file=open({str(log)!r}, 'a'))\n"
+    )
+    monkeypatch.setattr(warm, "__file__", str(program))
+    with warm.warm_kernels(tmp_path / "shared"):
+        with warm.warm_kernels(tmp_path / "shared"):
+            assert soon(log.exists)
+        with warm.warm_kernels(tmp_path / "shared"):
+            assert log.read_text().split() == ["begins"]
+    assert log.read_text().split() == ["begins", "ends"]
+    with warm.warm_kernels(tmp_path / "shared"):
+        assert soon(lambda: log.read_text().split() == ["begins", "ends", "begins"])

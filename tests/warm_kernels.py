@@ -34,24 +34,44 @@ READY = (
 
 @contextmanager
 def warm_kernels(folder: Path):
-    """A folder for the variable JUPYTER_PATH, while the process runs that its kernels are forked from."""
-    spec = folder / "kernels" / "python3"
-    spec.mkdir(parents=True)
-    address = str(folder / "warm")
+    """A folder for the variable JUPYTER_PATH, while the process runs that its kernels are forked from.
+
+    Several who name the same folder share the process: the first starts it, and it ends when none of them is left.
+    """
+    import fcntl  # this file can be imported on Windows, too
+
+    spec, users = folder / "kernels" / "python3", folder / "users"
+    address, process = str(folder / "warm"), None
+    spec.mkdir(parents=True, exist_ok=True)
     # -I -S: neither the environment nor site-packages, this end needs the standard library only.
     command = [sys.executable, "-I", "-S", __file__, address, "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
-    # What Python and matplotlib read when they start is as a notebook's kernel has it.
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    process = subprocess.Popen([sys.executable, __file__, address], env=environment, stdin=subprocess.PIPE)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            mine = os.open(users, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads from it: there is no process yet
+            argv = {"argv": command, "display_name": "Python 3", "language": "python"}
+            (spec / "kernel.json").write_text(json.dumps(argv))
+            users.unlink(missing_ok=True)
+            os.mkfifo(users)
+            reading = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
+            mine = os.open(users, os.O_WRONLY)
+            # What Python and matplotlib read when they start is as a notebook's kernel has it.
+            backend = "module://matplotlib_inline.backend_inline"
+            environment = {**os.environ, "PYTHONHASHSEED": "0", "MPLBACKEND": backend}
+            process = subprocess.Popen([sys.executable, __file__, address], env=environment, stdin=reading)
+            os.close(reading)
     try:
         yield folder
     finally:
-        process.communicate()  # its input ends, and so does it
+        os.close(mine)  # when the last has, its input ends, and so does it
+        if process:
+            process.wait()
 
 
 def serve(address: str) -> None:
     """Imports everything, and then forks a kernel for everyone who asks, until the standard input ends."""
+    Path(address).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(16)  # who asks too early waits
