@@ -234,7 +234,20 @@ def cluster(tmp_path_factory):
     for more in ({}, {}, {"SPY_TORCH": "0.0.1"}):
         spy = str(ROOT / "tests" / "evidence" / "cluster_spy.py")
         local = str(folder / f"local{len(processes)}")
-        start("worker", "--nthreads", "1", "--host", "127.0.0.1", "--preload", spy, "--local-directory", local, **more)
+        nanny = "--no-nanny" if more else "--nanny"  # of the third, no test asks that it comes back
+        start(
+            "worker",
+            "--nthreads",
+            "1",
+            nanny,
+            "--host",
+            "127.0.0.1",
+            "--preload",
+            spy,
+            "--local-directory",
+            local,
+            **more,
+        )
     from distributed import Client
 
     with Client(scheduler_file=str(address), set_as_default=False) as client:
