@@ -45,16 +45,20 @@ RACERS = tuple(dict.fromkeys(system for pair in PAIRS.values() for system in pai
 
 
 def at_equal_work(record: Record, system: str, epochs: int, name: str = "fid") -> float:
-    """A quality number of a run when it has spent the multiplications of so many epochs of SNGAN; NaN if it never has.
+    """A quality number of a run when it has spent the multiplications of so many epochs of SNGAN; NaN if it never has."""
+    return between(record, epochs * multiplications(REFERENCE) / multiplications(system), name)
 
-    Positive numbers only: they are interpolated by logarithms between the measured epochs.
+
+def between(record: Record, epoch: float, name: str = "fid") -> float:
+    """A quality number at any moment of a run, also between two epochs at which it was measured; NaN outside them.
+
+    Positive numbers only: they are interpolated by logarithms, those of the number and of the epoch.
     """
-    worth = epochs * multiplications(REFERENCE) / multiplications(system)
     measured = {epoch: each["mixture"][name] for epoch, each in record.quality.items() if name in each["mixture"]}
     known = sorted(epoch for epoch, value in measured.items() if value > 0)
-    if not known or worth > max(known) + 0.5 or worth < min(known):
+    if not known or epoch > max(known) + 0.5 or epoch < min(known):
         return nan
-    return exp(np.interp(log(worth), np.log(known), [log(measured[epoch]) for epoch in known]))
+    return exp(np.interp(log(epoch), np.log(known), [log(measured[epoch]) for epoch in known]))
 
 
 @dataclass(frozen=True)
