@@ -293,6 +293,30 @@ def multiplications(system: str, batch_size: int = 100) -> float:
     return batch_size * (d_step + g_step)
 
 
+def counted_multiplications(system: str, image_set) -> float:
+    """Multiplications of one training step of any system, critic steps and gradients of gradients among them.
+
+    Every matrix product that torch makes in a step is counted, by the formulas of its own flop counter. (The counter
+    itself also follows modules, and stops where a penalty asks for a gradient in the middle of a step.)
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
+
+    class Count(TorchDispatchMode):
+        total = 0
+
+        def __torch_dispatch__(self, operation, _types, arguments=(), options=None):
+            result = operation(*arguments, **(options or {}))
+            if formula := flop_registry.get(operation._overloadpacket):
+                self.total += formula(*arguments, **(options or {}), out_val=result) // 2
+            return result
+
+    trainer = make_trainer(system, image_set)
+    with Count() as count:
+        trainer.step()
+    return count.total
+
+
 def demonstration(image_set, epochs: int = 3, seeds: int = 2) -> dict[str, list[records.Record]]:
     """Short runs in place of records where nothing is recorded, so that a notebook can still show its figures.
 

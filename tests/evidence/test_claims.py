@@ -8,7 +8,9 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from helpers.data.images import ImageSet
 from helpers.evidence import claims, comparison, recorder, records, sheets
 from helpers.evidence.claims import (
     DEPENDS,
@@ -593,6 +595,25 @@ def test_the_work_of_a_step_by_hand():
     of_d, of_g = 2 * (3 * d - 784 * 512), 3 * g - 100 * 256 + 2 * d  # one real and one fake batch; the way through D
     assert comparison.multiplications("gan") == 100 * (of_d + of_g) == comparison.multiplications("sngan")
     assert comparison.multiplications("psg_4") > 1.8 * comparison.multiplications("psg_average")
+
+
+DIGITS = ImageSet("digits", torch.zeros(500, 1, 28, 28), torch.zeros(500, dtype=torch.long))
+
+
+@pytest.mark.parametrize("system", ["gan", "sngan", "psg_average", "psg_4", "mgan_sn", "psg_sn_std"])
+def test_multiplications_are_those_that_torch_makes(system):
+    counted = comparison.counted_multiplications(system, DIGITS)
+    assert comparison.multiplications(system) == pytest.approx(counted, rel=0.005)  # biases are added, not multiplied
+
+
+def test_a_gradient_of_a_gradient_is_counted():
+    """By hand: D's way there and back to the image, the gradients of that for its weights, and for what lies between.
+
+    Each takes one multiplication per weight and image, but nothing lies above the score: so the last is one layer short.
+    """
+    step = {name: comparison.counted_multiplications(name, DIGITS) for name in ("wgan", "wgan_gp")}
+    weights, last = 784 * 512 + 512 * 256 + 256, 256
+    assert step["wgan_gp"] - step["wgan"] == 5 * 100 * (4 * weights - last)  # five critic steps of 100 images
 
 
 def test_generators_that_share_no_digit_differ_by_ln_2():
