@@ -609,7 +609,7 @@ def test_multiplications_are_those_that_torch_makes(system):
 def test_a_gradient_of_a_gradient_is_counted():
     """By hand: D's way there and back to the image, the gradients of that for its weights, and for what lies between.
 
-    Each takes one multiplication per weight and image, but nothing lies above the score: so the last is one layer short.
+    Each takes one multiplication per weight and image; nothing lies above the score, so the last is one layer short.
     """
     step = {name: comparison.counted_multiplications(name, DIGITS) for name in ("wgan", "wgan_gp")}
     weights, last = 784 * 512 + 512 * 256 + 256, 256
