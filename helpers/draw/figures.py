@@ -127,6 +127,9 @@ def outlier(values, scale: float) -> int | None:
     return furthest if away[furthest] > max(3 * np.ptp(rest[furthest]), 0.1 * scale) else None
 
 
+LEVEL = {"color": BLACK, "linewidth": 0.9, "linestyle": (0, (4, 3)), "alpha": 0.7}
+
+
 def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = False, beside: bool = False) -> None:
     """A thin dashed line across the axes with its name at the right (or at the share ``where`` of the width).
 
@@ -134,10 +137,10 @@ def mark_level(ax, value: float, text: str, where: float = 1.0, below: bool = Fa
     axes, as where curves cross the line's end
     """
     ax.margins(y=0.1)  # room for the name of the outermost line
-    ax.axhline(value, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
+    ax.axhline(value, **LEVEL)
     if beside:
         ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
-                    va="center", fontsize=8)  # fmt: skip
+                    va="top" if below else "bottom", fontsize=8)  # fmt: skip
         return
     ax.annotate(text, (where, value), xycoords=("axes fraction", "data"), xytext=(-2, -2 if below else 2),
                 textcoords="offset points", ha="right", va="top" if below else "bottom", fontsize=8,
@@ -152,11 +155,10 @@ def _as_runs(histories) -> list[History]:
     return [histories] if isinstance(histories, History) else list(histories)
 
 
-def loss_curves(histories, title: str, ax=None, beside: bool = False) -> Figure:
+def loss_curves(histories, title: str, ax=None) -> Figure:
     """Losses of D and of each generator per epoch, with the equilibrium as dashed lines (the paper's Fig. 3).
 
-    histories: one History, or several seeds of one system; beside: the equilibrium's names are short, and to the right
-    of the axes
+    histories: one History, or several seeds of one system
     """
     runs = _as_runs(histories)
     fig, ax = new_figure() if ax is None else (ax.figure, ax)
@@ -168,9 +170,9 @@ def loss_curves(histories, title: str, ax=None, beside: bool = False) -> Figure:
     target = equilibrium(runs[0])
     levels = sorted((target[key], name) for key, name in (("d_loss", "D"), ("g_loss", "G")) if key in target)
     for index, (value, name) in enumerate(levels):  # two can lie so close that their names need both sides
-        below = index == 0 and len(levels) == 2
-        words = f"{name}: {value:.3f}" if beside else f"equilibrium of {name}: {value:.3f}"
-        mark_level(ax, value, words, below=below, beside=beside)
+        mark_level(ax, value, f"{name}: {value:.3f}", below=index < len(levels) - 1, beside=True)
+    if levels:
+        ax.plot([], [], label="equilibrium", **LEVEL)
     ax.set(title=title, xlabel="epoch", ylabel="loss (nats)")
     ax.legend()
     return fig

@@ -58,7 +58,7 @@ def test_loss_curves_show_the_data_and_the_equilibrium():
     np.testing.assert_array_equal(lines["discriminator"].get_ydata(), history["d_loss"])
     np.testing.assert_array_equal(lines["generator 2"].get_ydata(), history["g2_loss"])
     np.testing.assert_array_equal(lines["generator 1"].get_xdata(), [1, 2, 3, 4])
-    assert "1.386" in texts_of(ax) and "0.693" in texts_of(ax)
+    assert "D: 1.386" in texts_of(ax) and "G: 0.693" in texts_of(ax) and "equilibrium" in lines_of(ax)
     assert ax.get_xlabel() == "epoch" and "nats" in ax.get_ylabel()
 
 
@@ -70,8 +70,8 @@ def test_the_names_of_the_equilibria_do_not_cover_each_other(shift):
     assert not first.overlaps(second)
 
 
-def test_the_names_of_the_equilibria_stand_beside_the_axes_where_curves_would_cross_them():
-    ax = figures.loss_curves(history_of(), "t", beside=True).axes[0]
+def test_the_names_of_the_equilibria_stand_beside_the_axes_where_no_curve_crosses_them():
+    ax = figures.loss_curves(history_of(), "t").axes[0]
     ax.figure.canvas.draw()
     assert [text.get_text() for text in ax.texts] == ["G: 0.693", "D: 1.386"]
     for text in ax.texts:
@@ -80,7 +80,8 @@ def test_the_names_of_the_equilibria_stand_beside_the_axes_where_curves_would_cr
 
 
 def test_no_equilibrium_is_drawn_where_none_is_known():
-    assert "equilibrium of G" not in texts_of(figures.loss_curves(history_of(WGAN()), "t").axes[0])
+    ax = figures.loss_curves(history_of(WGAN()), "t").axes[0]
+    assert "G: " not in texts_of(ax)
 
 
 def test_several_seeds_show_each_run_their_mean_and_who_is_the_outlier():
