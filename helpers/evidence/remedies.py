@@ -45,7 +45,7 @@ RACERS = tuple(dict.fromkeys(system for pair in PAIRS.values() for system in pai
 
 
 def at_equal_work(record: Record, system: str, epochs: int, name: str = "fid") -> float:
-    """A quality number of a run when it has spent the multiplications of so many epochs of SNGAN; NaN if it never has."""
+    """A quality number of a run after the multiplications of so many epochs of SNGAN; NaN if it never got there."""
     return between(record, epochs * multiplications(REFERENCE) / multiplications(system), name)
 
 
