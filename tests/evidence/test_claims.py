@@ -452,6 +452,19 @@ def test_garments_say_nothing_about_cost():
     assert all("Fashion-MNIST, 20 epochs" in c.places for c in claims.paper_claims(garments) if "fitting" not in c.text)
 
 
+def test_another_method_is_judged_by_the_same_rules_and_changes_no_other():
+    runs = make_runs((*comparison.MAIN, "psg_sn"))
+    runs["psg_sn"] = runs["psg_average"]
+    table = comparison.tabulate(runs, 20)
+    both = claims.paper_claims(table, methods=claims.METHODS | {"psg_sn": "with SN"})
+    for claim, alone in zip(both, claims.paper_claims(table), strict=True):
+        verdicts = claim.verdicts()
+        assert verdicts.get("with SN", verdicts["average"]) == verdicts["average"]
+        assert {name: word for name, word in verdicts.items() if name != "with SN"} == alone.verdicts()
+    only = claims.paper_claims(table, methods={"psg_sn": "with SN"})
+    assert len(only) == len(both) - 1, "its cost was not measured"
+
+
 def test_what_a_shorter_run_would_have_said():
     sheet = sheets.length_sheet(paper_s_own(500), (100, 500))
     assert [row[0] for row in sheet.rows] == [100, 500]
