@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "helpers.evidence.replicate"]
 HEADER = ", ".join(matrix.COLUMNS) + "\n"
 PATIENCE = 300  # seconds; on a quiet machine everything here takes two or three
-LONGER = 8  # epochs of the run that is stopped half-way: enough that it is still under way on a busy machine
+LONGER = 5  # epochs of the run that is stopped half-way: enough that it is still under way on a busy machine
 
 
 def wait_until(is_so, what):
