@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from fake_device import IS_FAITHFUL
 from watched_notebooks import printed, report, watch
 
 from tools.build_notebooks import execute, is_setup_cell, kernel_environment
@@ -108,6 +109,7 @@ def test_notebook_runs_alone(path, colab):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not IS_FAITHFUL, reason="the fake devices need a newer torch")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_on_cuda(path, request):
     if path not in found_on_cuda:

@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from fake_device import IS_FAITHFUL
 from watched_notebooks import printed, report, watch
 
 from helpers.reader import exercises
@@ -322,6 +323,7 @@ def test_every_solution_passes_and_every_blank_fails(path, warm_kernels):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not IS_FAITHFUL, reason="the fake devices need a newer torch")
 def test_notebook_runs_on_mps(path, warm_kernels):
     if path not in found_on_mps:
         test_every_solution_passes_and_every_blank_fails(path, warm_kernels)
