@@ -12,6 +12,8 @@ from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from helpers.evidence import inference, records
 from helpers.evidence.inference import LEAST_SEEDS, Effect, Interval, Trend
@@ -293,26 +295,25 @@ def multiplications(system: str, batch_size: int = 100) -> float:
     return batch_size * (d_step + g_step)
 
 
-def counted_multiplications(system: str, image_set) -> float:
-    """Multiplications of one training step of any system, critic steps and gradients of gradients among them.
+class _Multiplications(TorchDispatchMode):
+    """Counts those of every matrix product that torch makes meanwhile, by the formulas of its own flop counter.
 
-    Every matrix product that torch makes in a step is counted, by the formulas of its own flop counter. (The counter
-    itself also follows modules, and stops where a penalty asks for a gradient in the middle of a step.)
+    The flop counter itself also follows modules, and stops where a penalty asks for a gradient within a step.
     """
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import flop_registry
 
-    class Count(TorchDispatchMode):
-        total = 0
+    total = 0
 
-        def __torch_dispatch__(self, operation, _types, arguments=(), options=None):
-            result = operation(*arguments, **(options or {}))
-            if formula := flop_registry.get(operation._overloadpacket):
-                self.total += formula(*arguments, **(options or {}), out_val=result) // 2
-            return result
+    def __torch_dispatch__(self, operation, _types, arguments=(), options=None):
+        result = operation(*arguments, **(options or {}))
+        if formula := flop_registry.get(operation._overloadpacket):
+            self.total += formula(*arguments, **(options or {}), out_val=result) // 2
+        return result
 
+
+def counted_multiplications(system: str, image_set) -> float:
+    """Multiplications of one training step of any system, critic steps and gradients of gradients among them."""
     trainer = make_trainer(system, image_set)
-    with Count() as count:
+    with _Multiplications() as count:
         trainer.step()
     return count.total
 
