@@ -85,8 +85,8 @@ KEYS = {
     "05.6": Choice(
         _lowest,
         {
-            "GAN": "its FIDs are {fids[gan]}: one step of D to one of G leaves D weak so early",
-            "LSGAN": "its FIDs are {fids[lsgan]}: one step of D to one of G leaves D weak so early",
+            "GAN": "its FIDs are {fids[gan]}: its D is sure already, and nothing bounds its slope",
+            "LSGAN": "its FIDs are {fids[lsgan]}: its D is sure already, and nothing bounds its slope",
             "EBGAN": "its FIDs are {fids[ebgan]}: second, with one step of D to one of G",
             "WGAN-GP": "its FIDs are {fids[wgan_gp]}: five steps of a critic whose slope is bounded, to one of G",
         },
