@@ -49,16 +49,16 @@ def at_equal_work(record: Record, system: str, epochs: int, name: str = "fid") -
     return between(record, epochs * multiplications(REFERENCE) / multiplications(system), name)
 
 
-def between(record: Record, epoch: float, name: str = "fid") -> float:
-    """A quality number at any moment of a run, also between two epochs at which it was measured; NaN outside them.
+def between(record: Record, moment: float, name: str = "fid") -> float:
+    """A quality number at any moment of a run, in epochs, also between two that were measured; NaN outside them.
 
     Positive numbers only: they are interpolated by logarithms, those of the number and of the epoch.
     """
     measured = {epoch: each["mixture"][name] for epoch, each in record.quality.items() if name in each["mixture"]}
     known = sorted(epoch for epoch, value in measured.items() if value > 0)
-    if not known or epoch > max(known) + 0.5 or epoch < min(known):
+    if not known or moment > max(known) + 0.5 or moment < min(known):
         return nan
-    return exp(np.interp(log(epoch), np.log(known), [log(measured[epoch]) for epoch in known]))
+    return exp(np.interp(log(moment), np.log(known), [log(measured[epoch]) for epoch in known]))
 
 
 @dataclass(frozen=True)
