@@ -12,6 +12,7 @@ from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -20,8 +21,8 @@ from helpers.evidence.inference import LEAST_SEEDS, Effect, Interval, Trend
 from helpers.evidence.provenance import describe_environment
 from helpers.files import PROJECT
 from helpers.gan.history import History
-from helpers.gan.networks import count_parameters
 from helpers.gan.systems import SYSTEMS, make_trainer
+from helpers.gan.training import Settings, Trainer
 from helpers.measure import stability
 
 BENCHMARK = PROJECT / "benchmarks" / "results.json"
@@ -277,24 +278,6 @@ def seconds_per_epoch(benchmark: Path = BENCHMARK) -> dict[str, dict[str, Interv
     return found
 
 
-@functools.cache  # tables ask for the same few systems a hundred times, and each time networks would be made
-def multiplications(system: str, batch_size: int = 100) -> float:
-    """Multiplications of one training step on images of 28x28 pixels, spectral norm's own not counted.
-
-    A pass through a layer takes one per weight and image, the way back two: for the gradients of its weights and of its
-    inputs. A network's first layer needs no gradient of its inputs, a discriminator that teaches a generator none of
-    its weights.
-    """
-    generators, discriminator = SYSTEMS[system].networks((1, 28, 28), 0)
-    k, d = len(generators), count_parameters(discriminator)  # a generator that takes part twice works twice
-    d_step = (3 * d - discriminator.layers[0].weight.numel()) * (1 + k)
-    g_step = sum(3 * count_parameters(g) - g.layers[0].weight.numel() for g in generators) + 2 * d * k
-    if hasattr(discriminator, "source_head"):  # the fakes go through D once more, to be told apart
-        d_step += (3 * d - discriminator.layers[0].weight.numel()) * k
-        g_step += 2 * d * k
-    return batch_size * (d_step + g_step)
-
-
 class _Multiplications(TorchDispatchMode):
     """Counts those of every matrix product that torch makes meanwhile, by the formulas of its own flop counter.
 
@@ -310,9 +293,19 @@ class _Multiplications(TorchDispatchMode):
         return result
 
 
-def counted_multiplications(system: str, image_set) -> float:
-    """Multiplications of one training step of any system, critic steps and gradients of gradients among them."""
-    trainer = make_trainer(system, image_set)
+@functools.cache  # tables ask for the same few systems a hundred times
+def multiplications(system: str, data_shape: tuple[int, ...] = (1, 28, 28)) -> float:
+    """Multiplications of one training step of a system on images or points of a shape: a step is taken, and counted.
+
+    Counted are the products of matrices, those of every critic step and of a gradient of a gradient among them; not
+    those of a matrix and a vector (spectral norm's own), nor what is done number by number.
+    """
+    row = SYSTEMS[system]
+    images, labels = torch.zeros(1_000, *data_shape), torch.arange(1_000) % 10
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been made here
+        networks = row.networks(data_shape, 10 if row.conditional else 0)
+    settings = Settings(**row.settings)
+    trainer = Trainer(*networks, row.objective(), images, settings, labels if row.conditional else None)
     with _Multiplications() as count:
         trainer.step()
     return count.total

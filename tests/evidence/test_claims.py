@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.data.images import ImageSet
 from helpers.evidence import claims, comparison, recorder, records, sheets
 from helpers.evidence.claims import (
     DEPENDS,
@@ -603,20 +602,39 @@ def test_contrasts_name_known_systems_and_read_the_right_way():
     assert claims.direction(far(0.01), "recall") == "no clear difference"
 
 
-def test_the_work_of_a_step_by_hand():
-    d, g = 784 * 512 + 512 + 512 * 256 + 256 + 257, 100 * 256 + 256 + 256 * 512 + 512 + 512 * 784 + 784
-    of_d, of_g = 2 * (3 * d - 784 * 512), 3 * g - 100 * 256 + 2 * d  # one real and one fake batch; the way through D
-    assert comparison.multiplications("gan") == 100 * (of_d + of_g) == comparison.multiplications("sngan")
-    assert comparison.multiplications("psg_4") > 1.8 * comparison.multiplications("psg_average")
+# Weights by layer; a step is taken on 100 images.
+OF_D, OF_G = (784 * 512, 512 * 256, 256), (100 * 256, 256 * 512, 512 * 784)
 
 
-DIGITS = ImageSet("digits", torch.zeros(500, 1, 28, 28), torch.zeros(500, dtype=torch.long))
+@pytest.mark.parametrize(
+    ("system", "generators", "head"),
+    [("gan", 1, 0), ("sngan", 1, 0), ("psg_average", 2, 0), ("psg_4", 4, 0), ("mgan_sn", 2, 2 * 256)],
+)
+def test_the_work_of_a_step_by_hand(system, generators, head):
+    """A pass through a layer takes a multiplication per weight and image, the way back two: for the gradients of its
+    weights and of its inputs. A network's first layer needs no gradient of its inputs, a D that teaches none of its
+    weights. A head that tells generators apart sends the fakes through D once more, and to it instead of the score.
+    """
+    d, g = sum(OF_D), sum(OF_G)
+    lesson, teaching = 3 * d - OF_D[0], 2 * d
+    work = (1 + generators) * lesson + generators * (3 * g - OF_G[0] + teaching)
+    if head:
+        work += generators * (lesson + teaching + (3 + 2) * (head - OF_D[-1]))
+    assert comparison.multiplications(system) == 100 * work
 
 
-@pytest.mark.parametrize("system", ["gan", "sngan", "psg_average", "psg_4", "mgan_sn", "psg_sn_std"])
-def test_multiplications_are_those_that_torch_makes(system):
-    counted = comparison.counted_multiplications(system, DIGITS)
-    assert comparison.multiplications(system) == pytest.approx(counted, rel=0.005)  # biases are added, not multiplied
+def test_the_work_of_a_step_on_points_by_hand():
+    d, g = 2 * 512 + 512 * 256 + 256, 100 * 256 + 256 * 512 + 512 * 2
+    work = {count: (3 * d - 2 * 512) * (1 + count) + count * (3 * g - 100 * 256 + 2 * d) for count in (1, 4)}
+    assert [comparison.multiplications(name, (2,)) for name in ("gan", "psg_4")] == [100 * work[1], 100 * work[4]]
+
+
+def test_work_is_counted_without_touching_the_callers_random_numbers():
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    comparison.multiplications.__wrapped__("cgan")
+    assert torch.equal(torch.rand(3), wanted)
 
 
 def test_a_gradient_of_a_gradient_is_counted():
@@ -624,8 +642,8 @@ def test_a_gradient_of_a_gradient_is_counted():
 
     Each takes one multiplication per weight and image; nothing lies above the score, so the last is one layer short.
     """
-    step = {name: comparison.counted_multiplications(name, DIGITS) for name in ("wgan", "wgan_gp")}
-    weights, last = 784 * 512 + 512 * 256 + 256, 256
+    step = {name: comparison.multiplications(name) for name in ("wgan", "wgan_gp")}
+    weights, last = sum(OF_D), OF_D[-1]
     assert step["wgan_gp"] - step["wgan"] == 5 * 100 * (4 * weights - last)  # five critic steps of 100 images
 
 
