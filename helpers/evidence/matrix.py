@@ -22,7 +22,7 @@ from helpers.evidence.recorder import CHECKPOINT, is_complete
 from helpers.evidence.records import RUNS, RecordError, read_record, run_folder
 from helpers.files import PROJECT
 from helpers.gan.history import History
-from helpers.gan.multiverse import ROWS
+from helpers.gan.multiverse import OTHER_SETTINGS, ROWS
 from helpers.gan.networks import count_parameters
 from helpers.gan.resume import CheckpointError, load_checkpoint
 from helpers.gan.systems import SYSTEMS
@@ -44,7 +44,7 @@ class Run:
     seed: int
     epochs: int
     weights: bool = True  # keep the generators' of seed 0
-    specification: str | None = None  # a name in helpers.gan.multiverse
+    specification: str | None = None  # a name in helpers.gan.multiverse.OTHER_SETTINGS
 
     def folder(self, runs: Path = RUNS) -> Path:
         return run_folder(runs, self.dataset, self.system, self.seed, self.specification)
@@ -103,7 +103,7 @@ def _read_row(place: str, cells: list[str]) -> Row:
     check("epochs", epochs, epochs.isdecimal() and int(epochs) > 0, "a whole number of at least 1")
     check("weights", weights, weights in ("yes", "no"), "yes, no")
     for name in settings.split() or [""]:
-        check("settings", name, name in (OURS, "all", *ROWS), f"{OURS}; all; {', '.join(ROWS)}")
+        check("settings", name, name in (OURS, "all", *OTHER_SETTINGS), f"{OURS}; all; {', '.join(OTHER_SETTINGS)}")
     names = ROWS if settings == "all" else [None if name == OURS else name for name in settings.split()]
     check("settings", settings, "all" not in names, "all alone, or several names")
     seeds = range(int(first), int(last) + 1)

@@ -24,7 +24,7 @@ from helpers.evidence.provenance import describe_environment
 from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, run_folder, seal
 from helpers.files import write_atomically
 from helpers.gan.history import History
-from helpers.gan.multiverse import ROWS, SPECIFICATIONS
+from helpers.gan.multiverse import OTHER_SETTINGS
 from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure.judge import Judge, find_ruler
@@ -53,7 +53,7 @@ def record_run(
 ) -> Path:
     """Train one run and write its record, or return at once where a complete one of that length lies already.
 
-    With a ``specification`` of ``helpers.gan.multiverse`` it lies under ``runs/multiverse/<specification>``.
+    With a ``specification`` of ``helpers.gan.multiverse.OTHER_SETTINGS`` it lies under ``runs/multiverse/<its name>``.
     Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
     Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
     Products are computed in full float32, on a GPU too.
@@ -66,7 +66,7 @@ def record_run(
         if is_complete(folder, epochs):
             return folder
         started, images = time.time(), load_dataset(dataset, device, limit)
-        row, chosen = CATALOGUE[dataset], SPECIFICATIONS[specification] if specification else None
+        row, chosen = CATALOGUE[dataset], OTHER_SETTINGS[specification] if specification else None
         candidates = row.kept_epochs if chosen is None else MULTIVERSE_EPOCHS
         grid_epochs = tuple(sorted({epoch for epoch in candidates if epoch < epochs} | {epochs}))
         options = {"grid_size": row.grid_size} | settings
@@ -254,7 +254,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
-    parser.add_argument("--specification", choices=ROWS, help="settings of the multiverse, not ours")
+    parser.add_argument(
+        "--specification",
+        choices=OTHER_SETTINGS,
+        help="not our settings but a row of the multiverse, or another rate",
+    )
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)

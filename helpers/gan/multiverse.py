@@ -8,9 +8,16 @@ What will be read off the runs was fixed on 2026-11-24, before any was looked at
 specification: is the FID of PSG-GAN (average loss) below SNGAN's; is its gap 20 % to 60 % smaller, with L_D as it is
 and halved; is its final pick accuracy within 0.05 of 1/3? A claim is called robust if it holds in ten of twelve rows.
 The two rows with the lowest and the highest ratio of FIDs then get two seeds more.
+
+Beside it stand the ``RATES`` of notebook 5b, which leave a system its own settings but for the learning rate. What will
+be read off these was fixed on 2026-11-28, before any was looked at: of GAN, WGAN and WGAN-GP after 20 epochs, three
+seeds, the ratio of the FID at a fifth and at five times the rate to that at its own, by Welch's interval of logarithms,
+corrected by Holm over the six. A loss suffers from a rate if that ratio is above 1, or if a run ends in NaN.
 """
 
 from dataclasses import asdict, dataclass
+
+from helpers.gan.settings import Settings
 
 # The first row of the design; the next ten are its rotations, the last is all low.
 FIRST_ROW = (1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0)
@@ -31,13 +38,31 @@ class Specification:
         """Options of ``networks.Discriminator``."""
         return {"hidden": self.d_hidden, "dropout": self.d_dropout, "unit_pixels": self.unit_pixels}
 
-    def settings(self) -> dict:
-        """Fields of ``Settings``."""
+    def settings(self, own: dict) -> dict:
+        """Fields of ``Settings``, in place of a system's own."""
         return {
             "learning_rate": self.learning_rate,
             "betas": (self.beta1, 0.999),
             "batch_size": self.batch_size,
         }
+
+    def describe(self) -> dict:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RateFactor:
+    """A system's own settings, with its learning rate times a factor."""
+
+    learning_rate_factor: float
+
+    def of_discriminator(self) -> dict:
+        """Options of its discriminator: none."""
+        return {}
+
+    def settings(self, own: dict) -> dict:
+        """Fields of ``Settings``, in place of a system's own."""
+        return {"learning_rate": self.learning_rate_factor * Settings(**own).learning_rate}
 
     def describe(self) -> dict:
         return asdict(self)
@@ -70,3 +95,6 @@ SPECIFICATIONS = {"centre": Specification()} | {
 ROWS = tuple(SPECIFICATIONS)[1:]  # what has to be trained for the multiverse: the centre is what all other runs have
 SYSTEMS = ("gan", "sngan", "psg_average")
 EPOCHS = 100
+
+RATES = {"rate_fifth": RateFactor(0.2), "rate_fivefold": RateFactor(5.0)}
+OTHER_SETTINGS = {name: SPECIFICATIONS[name] for name in ROWS} | RATES  # what a recorded run may have instead of ours

@@ -12,7 +12,7 @@ from torch import nn
 from helpers.data.images import ImageSet
 from helpers.gan import objectives
 from helpers.gan.conv_networks import ConvCritic, ConvGenerator
-from helpers.gan.multiverse import Specification
+from helpers.gan.multiverse import RateFactor, Specification
 from helpers.gan.networks import AutoEncoder, Discriminator, Generator
 from helpers.gan.training import Settings, Trainer
 
@@ -154,7 +154,11 @@ SYSTEMS = {
 
 
 def make_trainer(
-    name: str, image_set: ImageSet, specification: Specification | None = None, device=None, **settings
+    name: str,
+    image_set: ImageSet,
+    specification: Specification | RateFactor | None = None,
+    device=None,
+    **settings,
 ) -> Trainer:
     """The trainer of a named system on an image set; ``settings`` override those of the specification and the system.
 
@@ -164,7 +168,7 @@ def make_trainer(
     if name not in SYSTEMS:
         raise ValueError(f"system={name!r}; allowed: {', '.join(map(repr, SYSTEMS))}")
     system = SYSTEMS[name]
-    chosen = specification.settings() if specification else {}
+    chosen = specification.settings(system.settings) if specification else {}
     settings = Settings(**({"label": system.label} | system.settings | chosen | settings))
     torch.manual_seed(settings.seed)
     classes = int(image_set.labels.max()) + 1 if system.conditional else 0

@@ -1,5 +1,6 @@
 """The multiverse of settings: a balanced design, and networks and settings that follow it."""
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -11,7 +12,7 @@ from helpers.data import ImageSet
 from helpers.evidence import records
 from helpers.evidence.recorder import record_run
 from helpers.gan import multiverse
-from helpers.gan.multiverse import CHOICES, SPECIFICATIONS, Specification
+from helpers.gan.multiverse import CHOICES, RATES, SPECIFICATIONS, Specification
 from helpers.gan.networks import Discriminator
 from helpers.gan.settings import Settings
 from helpers.gan.systems import make_trainer
@@ -32,12 +33,20 @@ def test_specifications_are_the_rows_and_the_centre_is_what_all_else_has():
     assert len(set(SPECIFICATIONS.values())) == 13
     centre, plain = SPECIFICATIONS["centre"], Settings()
     assert centre == Specification()
-    assert centre.settings() == {name: getattr(plain, name) for name in ("learning_rate", "betas", "batch_size")}
+    assert centre.settings({}) == {name: getattr(plain, name) for name in ("learning_rate", "betas", "batch_size")}
     alike = [make_trainer("gan", IMAGES, specification) for specification in (None, centre)]
     for one, other in zip(*(trainer.discriminator.parameters() for trainer in alike), strict=True):
         assert torch.equal(one, other)
     lowest = SPECIFICATIONS["pb12"].describe()
     assert all(lowest[name] == low for name, (low, _) in CHOICES.items())
+
+
+def test_another_rate_leaves_a_system_the_rest_of_its_settings():
+    own, faster, slower = (make_trainer("wgan", IMAGES, choice) for choice in (None, *reversed(RATES.values())))
+    rates = [trainer.settings.learning_rate for trainer in (slower, own, faster)]
+    assert rates == pytest.approx([1e-5, 5e-5, 2.5e-4])
+    assert replace(faster.settings, learning_rate=own.settings.learning_rate) == own.settings
+    assert faster.optimizer_d.param_groups[0]["lr"] == faster.optimizer_g.param_groups[0]["lr"] == rates[2]
 
 
 @pytest.mark.parametrize("name", multiverse.SYSTEMS)
