@@ -140,6 +140,12 @@ def test_headings_descend_one_level_at_a_time(notebook):
     assert max(steps, default=0) <= 1, f"a heading level is skipped: {levels}"
 
 
+def test_sections_are_numbered_without_a_gap(notebook):
+    """Other places refer to them by number."""
+    numbers = [int(number) for number in re.findall(r"^## (\d+) · ", markdown(notebook), re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1)) != []
+
+
 def test_nothing_that_nbval_cannot_replay(notebook):
     for cell in code_cells(notebook):
         last = cell.source.rstrip()

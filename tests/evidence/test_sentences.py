@@ -23,7 +23,7 @@ def code_until_the_discussion() -> list[str]:
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
     cells = [cell for cell in cells if cell.cell_type == "code" and not cell.metadata.get("jupyter", {})]
     sources = [cell.source for cell in cells if "figures.show(" not in cell.source]
-    (last,) = (place for place, source in enumerate(sources) if "Five sentences" in source)
+    (last,) = (place for place, source in enumerate(sources) if "Six sentences" in source)
     return sources[: last + 1]
 
 
