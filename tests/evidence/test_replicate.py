@@ -253,7 +253,9 @@ def cluster(tmp_path_factory):
     with Client(scheduler_file=str(address), set_as_default=False) as client:
         client.wait_for_workers(3, timeout=PATIENCE)
         yield client.scheduler.address, folder
-    for process in reversed(processes):
+    scheduler, *nannies, unfit = processes
+    unfit.kill()  # without a nanny: asked to end, it now and then waits for ever
+    for process in (*nannies, scheduler):
         process.terminate()
     for process in processes:
         process.wait(timeout=PATIENCE)
