@@ -16,6 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from helpers.device import seeded
 from helpers.evidence import inference, records
 from helpers.evidence.inference import LEAST_SEEDS, Effect, Interval, Trend
 from helpers.evidence.provenance import describe_environment
@@ -302,7 +303,7 @@ def multiplications(system: str, data_shape: tuple[int, ...] = (1, 28, 28)) -> f
     """
     row = SYSTEMS[system]
     images, labels = torch.zeros(1_000, *data_shape), torch.arange(1_000) % 10
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been made here
+    with seeded(0):  # and not ``make_trainer``, which starts the random numbers of a reader's GPU anew
         networks = row.networks(data_shape, 10 if row.conditional else 0)
     settings = Settings(**row.settings)
     trainer = Trainer(*networks, row.objective(), images, settings, labels if row.conditional else None)
