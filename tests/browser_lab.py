@@ -35,9 +35,32 @@ ROOT = Path(__file__).resolve().parents[1]
 BROKEN_WIDGET = ("Loading widget", "Error displaying widget", "model not found", "Failed to load model")
 PATIENCE = 120.0  # seconds that anything in the browser may take; drawing takes one or two on a busy machine
 
-READY = """async () => {
+OPEN = """async path => {
+  const app = window.jupyterapp;
+  const notebook = await app.commands.execute('docmanager:open', { path });
+  await notebook.context.ready; await notebook.revealed; await notebook.sessionContext.ready;
+  app.shell.activateById(notebook.id); }"""
+
+# Without asking whether to save: to a kernel that has run, every notebook has changed.
+CLOSE = """async () => {
   const notebook = window.jupyterapp.shell.currentWidget;
-  await notebook.context.ready; await notebook.revealed; await notebook.sessionContext.ready; }"""
+  await notebook.sessionContext.shutdown();
+  notebook.dispose(); }"""
+
+# For a kernel when it starts: the figures of cells are made, but not drawn. Pictures with controls are.
+UNDRAWN = """
+import sys
+
+def show(fig, alt, dpi=100):
+    print(alt)
+
+def replace_show(_):
+    if hasattr(sys.modules.get("helpers.draw.figures"), "show"):
+        sys.modules["helpers.draw.figures"].show = show
+        get_ipython().events.unregister("pre_run_cell", replace_show)
+
+get_ipython().events.register("pre_run_cell", replace_show)
+"""
 
 # Run All's own promise is no use: it settles at the first error, also at one that a tag allows.
 RUN_ALL = """async seconds => {
@@ -103,7 +126,7 @@ def require_browser(what: str, *packages: str) -> None:
 class JupyterLab:
     """JupyterLab on a loopback port, its own settings, in a folder where notebooks find the helpers."""
 
-    def __init__(self, environment: dict[str, str], theme: str = "light"):
+    def __init__(self, environment: dict[str, str], theme: str, drawn: bool):
         self.folder = Path(tempfile.mkdtemp(prefix="browser-lab-"))
         self.port, self.token = free_port(), secrets.token_hex(16)
         work = self.folder / "work"
@@ -112,6 +135,10 @@ class JupyterLab:
             if (ROOT / name).is_dir():
                 (work / name).symlink_to(ROOT / name, target_is_directory=True)
         self._write_settings(theme)
+        if not drawn:
+            start = self.folder / "ipython" / "profile_default" / "startup" / "undrawn.py"
+            start.parent.mkdir(parents=True)
+            start.write_text(UNDRAWN, encoding="utf-8")
         places = {
             "JUPYTER_CONFIG_DIR": "config",
             "JUPYTER_RUNTIME_DIR": "runtime",
@@ -161,11 +188,11 @@ class JupyterLab:
         return f"http://127.0.0.1:{self.port}"
 
     def add(self, notebook: Path) -> str:
-        """Copies a notebook to where it can be opened, and trusts it; returns its address."""
+        """Copies a notebook to where it can be opened, and trusts it; returns its path there."""
         copy = self.folder / "work" / "notebooks" / notebook.name
         shutil.copyfile(notebook, copy)
         NotebookNotary(data_dir=str(self.folder / "data")).sign(nbformat.read(copy, as_version=4))
-        return f"{self.address}/lab/tree/notebooks/{notebook.name}?reset&token={self.token}"
+        return f"notebooks/{notebook.name}"
 
     def wait_until_up(self, seconds: float = 300) -> None:
         end = time.monotonic() + seconds
@@ -196,11 +223,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def reader(environment: dict[str, str], theme: str = "light"):
-    """A JupyterLab and a Chromium on it; yields a function (notebook, stored, pictures) -> Visit."""
+def reader(environment: dict[str, str], theme: str = "light", drawn: bool = True):
+    """A JupyterLab and a Chromium on it; yields a function (notebook, stored, pictures) -> Visit.
+
+    drawn: also draw figures without controls when a notebook runs
+    """
     from playwright.sync_api import sync_playwright
 
-    lab = JupyterLab(environment, theme)
+    lab = JupyterLab(environment, theme, drawn)
     try:
         lab.wait_until_up()
         with sync_playwright() as playwright:
@@ -208,19 +238,64 @@ def reader(environment: dict[str, str], theme: str = "light"):
             arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
             browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
             try:
-                yield lambda notebook, **options: visit(browser, lab, notebook, **options)
+                tab = Tab(browser, lab)
+                yield lambda notebook, **options: visit(tab, notebook, **options)
             finally:
                 browser.close()
     finally:
         lab.stop()
 
 
+class Tab:
+    """A tab with JupyterLab in which one notebook after another is opened: to start it would take most of a visit."""
+
+    def __init__(self, browser, lab: JupyterLab):
+        self.browser, self.lab = browser, lab
+        self._page = None
+
+    @contextmanager
+    def showing(self, notebook: Path):
+        """Yields the page with a notebook, and a list that the page's errors are added to.
+
+        After a failure the next notebook gets a new tab.
+        """
+        problems = []
+
+        def note(error):
+            problems.append(f"page error: {str(error)[:200]}")
+
+        try:
+            page = self._started()
+            page.on("pageerror", note)
+            ask(page, OPEN, self.lab.add(notebook))
+            session = "window.jupyterapp.shell.currentWidget.sessionContext"
+            page.wait_for_function(f"{session}?.kernelDisplayStatus === 'idle'")
+            page.wait_for_timeout(500)
+            yield page, problems
+            ask(page, CLOSE)
+            page.remove_listener("pageerror", note)
+        except BaseException:
+            if self._page:
+                self._page.context.close()
+                self._page = None
+            raise
+
+    def _started(self):
+        if self._page is None:
+            context = self.browser.new_context(viewport={"width": 1280, "height": 1000})
+            context.set_default_timeout(1000 * PATIENCE)
+            self._page = context.new_page()
+            self._page.goto(f"{self.lab.address}/lab?reset&token={self.lab.token}", wait_until="domcontentloaded")
+            self._page.wait_for_function("window.jupyterapp?.shell")
+            ask(self._page, "async () => { await window.jupyterapp.restored; }")
+        return self._page
+
+
 class Visit:
     """One notebook open in the browser, and the problems found in it."""
 
-    def __init__(self, page, notebook: Path, pictures: Path | None):
-        self.page, self.notebook, self.pictures = page, notebook, pictures
-        self.problems: list[str] = []
+    def __init__(self, page, notebook: Path, pictures: Path | None, problems: list[str]):
+        self.page, self.notebook, self.pictures, self.problems = page, notebook, pictures, problems
         self.controls = self.figures = 0
 
     def check(self, good, cell: dict, problem: str) -> None:
@@ -475,7 +550,7 @@ def soon(good, seconds: float = PATIENCE) -> bool:
     """Whether something becomes true before time runs out."""
     end = time.monotonic() + seconds
     while not (reached := good()) and time.monotonic() < end:
-        time.sleep(0.03)
+        time.sleep(0.05)
     return reached
 
 
@@ -492,34 +567,21 @@ def wait_for(element, good, seconds: float = PATIENCE) -> bool:
             now = fingerprint(element)
             if now is not None and good(now):
                 return True
-        time.sleep(0.05)
+        time.sleep(0.15)
     return False
 
 
-def visit(browser, lab: JupyterLab, notebook: Path, stored=False, pictures=None, seconds=600) -> Visit:
+def visit(tab: Tab, notebook: Path, stored=False, pictures=None, seconds=600) -> Visit:
     """Opens a notebook and looks at what is stored; unless `stored`, runs it and uses its controls, too.
 
     Returns what was found.
     """
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(1000 * PATIENCE)
-    page = context.new_page()
-    result = Visit(page, notebook, pictures)
-    page.on("pageerror", lambda error: result.problems.append(f"page error: {str(error)[:200]}"))
-    try:
-        page.goto(lab.add(notebook), wait_until="domcontentloaded")
-        session = "window.jupyterapp?.shell?.currentWidget?.sessionContext"
-        page.wait_for_function(session)
-        ask(page, READY)
-        page.wait_for_function(f"{session}.kernelDisplayStatus === 'idle'")
-        page.wait_for_timeout(500)
+    with tab.showing(notebook) as (page, problems):
+        result = Visit(page, notebook, pictures, problems)
         result.look_at_cells(stored=True)
         if not stored:
             result.run_all(seconds)
             result.look_at_cells(stored=False)
-        ask(page, f"async () => {{ await {session}.shutdown(); }}")
-    finally:
-        context.close()
     return result
 
 

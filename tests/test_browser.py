@@ -2,8 +2,8 @@
 
 Skipped with a reason where Chromium, playwright or JupyterLab is missing; REQUIRE_BROWSER=1 makes that a
 failure. The smoke profile does: what is proven is that controls and pictures work, which does not depend on
-the training. A notebook without controls is not run here: nbval has proven its outputs, and that the page shows
-stored ones is proven of all.
+the training. A notebook without controls is not run here, and of those that are no other figure is drawn: nbval has
+proven the outputs, and that the page shows stored ones is proven of all.
 """
 
 from pathlib import Path
@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def open_notebook(warm_folder):
     browser_lab.require_browser("browser test", "playwright", "jupyterlab")
-    with browser_lab.reader(kernel_environment("smoke") | {"JUPYTER_PATH": str(warm_folder)}) as visit:
+    environment = kernel_environment("smoke") | {"JUPYTER_PATH": str(warm_folder)}
+    with browser_lab.reader(environment, drawn=False) as visit:
         yield visit
 
 
