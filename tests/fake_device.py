@@ -398,16 +398,15 @@ class _Operations(TorchDispatchMode):
             return self._run(operation, args, kwargs or {})
 
     def _run(self, operation, args, kwargs):
-        schema = operation._schema
-        name, given = schema.name.removeprefix("aten::"), tensors_in(args, kwargs)
-        device = next((place(each) for each in given if place(each).startswith(KINDS)), None)
+        traits, given = traits_of(operation), tensors_in(args, kwargs)
+        places = [place(each) for each in given]
+        device = next((each for each in places if each.startswith(KINDS)), None)
         if device is not None:
-            self._check(operation, name, args, given, device)
-            is_view = any(each.alias_info and not each.alias_info.is_write for each in schema.returns)
-            if self.fake.count is not None and not is_view and name not in NO_KERNELS:
-                self.fake.count.kernels[name] += 1
-            if name in ANSWERS or name == "copy_" and {place(each) for each in given[:2]} - {device, ANYWHERE}:
-                self.fake.waits(name)
+            self._check(operation, traits, args, given, places, device)
+            if self.fake.count is not None and traits.launches:
+                self.fake.count.kernels[traits.name] += 1
+            if traits.name in ANSWERS or traits.name == "copy_" and set(places[:2]) - {device, ANYWHERE}:
+                self.fake.waits(traits.name)
         made = operation(*args, **kwargs)
         for tensor in tensors_in(made):
             if tag(tensor) in (None, ANYWHERE):
@@ -421,24 +420,50 @@ class _Operations(TorchDispatchMode):
             set_tag(tensor, device)
             check_width(self.fake, str(operation), tensor)
 
-    def _check(self, operation, name, args, given, device) -> None:
-        strangers = [each for each in given if place(each) == "cpu"] if name not in COPYING else []
-        if name in INDEXING and place(given[0]) == device:  # a tensor on a device may be indexed from the CPU
-            indices = tensors_in(args[1])
-            strangers = [each for each in strangers if not any(each is index for index in indices)]
-        if operation._schema.is_mutable and place(given[0]) == "cpu" and name not in ("copy_", "set_"):
-            pass  # a number on the CPU may not be changed by a device's
-        elif torch.Tag.pointwise in operation.tags or name.startswith(("fill", "masked_fill", "_foreach", "_fused")):
-            strangers = [each for each in strangers if each.dim()]  # single numbers may come from the CPU
-        if strangers:
-            shapes = ", ".join(f"{place(each)} {tuple(each.shape)}" for each in given[:6])
-            self.fake.found("two devices", f"{operation}: expected all tensors on one device, got {shapes}")
+    def _check(self, operation, traits, args, given, places, device) -> None:
+        name = traits.name
+        if "cpu" in places and name not in COPYING:
+            strangers = [each for each, where in zip(given, places, strict=True) if where == "cpu"]
+            if name in INDEXING and places[0] == device:  # a tensor on a device may be indexed from the CPU
+                indices = tensors_in(args[1])
+                strangers = [each for each in strangers if not any(each is index for index in indices)]
+            if traits.changes and places[0] == "cpu" and name != "copy_":
+                pass  # a number on the CPU may not be changed by a device's
+            elif traits.takes_numbers:
+                strangers = [each for each in strangers if each.dim()]  # single numbers may come from the CPU
+            if strangers:
+                shapes = ", ".join(f"{place(each)} {tuple(each.shape)}" for each in given[:6])
+                self.fake.found("two devices", f"{operation}: expected all tensors on one device, got {shapes}")
         if name in PRODUCTS and not any(each.is_floating_point() or each.is_complex() for each in given):
             self.fake.found("integer product", f"{operation} is not implemented for {given[0].dtype} on a GPU")
-        overload = operation._schema.overload_name
-        full = name + (f".{overload}" if overload else "")
-        if operation._schema.name.startswith("aten::") and full not in self.fake.operations:
-            self.fake.found("no kernel", f"{full} is not implemented for {device}")
+        if traits.full_name not in self.fake.operations and operation.namespace == "aten":
+            self.fake.found("no kernel", f"{traits.full_name} is not implemented for {device}")
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is asked of an operation each time that it runs."""
+
+    name: str
+    full_name: str  # with its overload
+    launches: bool  # a kernel
+    changes: bool  # one of its arguments
+    takes_numbers: bool  # single ones, from the CPU
+
+
+@functools.cache
+def traits_of(operation) -> Traits:
+    schema = operation._schema
+    name, overload = schema.name.removeprefix("aten::"), schema.overload_name
+    is_view = any(each.alias_info and not each.alias_info.is_write for each in schema.returns)
+    return Traits(
+        name=name,
+        full_name=name + (f".{overload}" if overload else ""),
+        launches=not is_view and name not in NO_KERNELS,
+        changes=schema.is_mutable and name != "set_",
+        takes_numbers=torch.Tag.pointwise in operation.tags
+        or name.startswith(("fill", "masked_fill", "_foreach", "_fused")),
+    )
 
 
 def check_width(fake: FakeDevice, name: str, tensor: torch.Tensor) -> None:
