@@ -268,7 +268,7 @@ class Tab:
             page = self._started()
             page.on("pageerror", note)
             ask(page, OPEN, self.lab.add(notebook))
-            session = "window.jupyterapp.shell.currentWidget.sessionContext"
+            session = "window.jupyterapp.shell.currentWidget?.sessionContext"
             page.wait_for_function(f"{session}?.kernelDisplayStatus === 'idle'")
             page.wait_for_timeout(500)
             yield page, problems
