@@ -36,10 +36,8 @@ BROKEN_WIDGET = ("Loading widget", "Error displaying widget", "model not found",
 PATIENCE = 120.0  # seconds that anything in the browser may take; drawing takes one or two on a busy machine
 
 OPEN = """async path => {
-  const app = window.jupyterapp;
-  const notebook = await app.commands.execute('docmanager:open', { path });
-  await notebook.context.ready; await notebook.revealed; await notebook.sessionContext.ready;
-  app.shell.activateById(notebook.id); }"""
+  const notebook = await window.jupyterapp.commands.execute('docmanager:open', { path });
+  await notebook.context.ready; await notebook.revealed; await notebook.sessionContext.ready; }"""
 
 # Without asking whether to save: to a kernel that has run, every notebook has changed.
 CLOSE = """async () => {
@@ -286,7 +284,7 @@ class Tab:
             context.set_default_timeout(1000 * PATIENCE)
             self._page = context.new_page()
             self._page.goto(f"{self.lab.address}/lab?reset&token={self.lab.token}", wait_until="domcontentloaded")
-            self._page.wait_for_function("window.jupyterapp?.shell")
+            self._page.wait_for_function("window.jupyterapp")
             ask(self._page, "async () => { await window.jupyterapp.restored; }")
         return self._page
 

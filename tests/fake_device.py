@@ -422,18 +422,18 @@ class _Operations(TorchDispatchMode):
 
     def _check(self, operation, traits, args, given, places, device) -> None:
         name = traits.name
+        strangers = []
         if "cpu" in places and name not in COPYING:
             strangers = [each for each, where in zip(given, places, strict=True) if where == "cpu"]
-            if name in INDEXING and places[0] == device:  # a tensor on a device may be indexed from the CPU
-                indices = tensors_in(args[1])
-                strangers = [each for each in strangers if not any(each is index for index in indices)]
-            if traits.changes and places[0] == "cpu" and name != "copy_":
-                pass  # a number on the CPU may not be changed by a device's
-            elif traits.takes_numbers:
-                strangers = [each for each in strangers if each.dim()]  # single numbers may come from the CPU
-            if strangers:
-                shapes = ", ".join(f"{place(each)} {tuple(each.shape)}" for each in given[:6])
-                self.fake.found("two devices", f"{operation}: expected all tensors on one device, got {shapes}")
+        if name in INDEXING and places[0] == device:  # a tensor on a device may be indexed from the CPU
+            indices = tensors_in(args[1])
+            strangers = [each for each in strangers if not any(each is index for index in indices)]
+        # Single numbers may come from the CPU; one that lies there may not be changed by a device's.
+        if traits.takes_numbers and not (traits.changes and places[0] == "cpu"):
+            strangers = [each for each in strangers if each.dim()]
+        if strangers:
+            shapes = ", ".join(f"{where} {tuple(each.shape)}" for each, where in zip(given[:6], places, strict=False))
+            self.fake.found("two devices", f"{operation}: expected all tensors on one device, got {shapes}")
         if name in PRODUCTS and not any(each.is_floating_point() or each.is_complex() for each in given):
             self.fake.found("integer product", f"{operation} is not implemented for {given[0].dtype} on a GPU")
         if traits.full_name not in self.fake.operations and operation.namespace == "aten":
@@ -460,7 +460,7 @@ def traits_of(operation) -> Traits:
         name=name,
         full_name=name + (f".{overload}" if overload else ""),
         launches=not is_view and name not in NO_KERNELS,
-        changes=schema.is_mutable and name != "set_",
+        changes=schema.is_mutable,
         takes_numbers=torch.Tag.pointwise in operation.tags
         or name.startswith(("fill", "masked_fill", "_foreach", "_fused")),
     )

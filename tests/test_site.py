@@ -422,7 +422,6 @@ def tour(chromium, server, pages) -> Tour:
 
 
 @pytest.mark.browser
-@pytest.mark.slow
 def test_no_page_asks_another_machine_lacks_a_file_stops_or_is_too_wide_for_a_phone(tour, server, pages):
     assert len(tour.asked) > len(pages)
     assert not [url for url in tour.asked if not url.startswith((server, "data:", "about:", "blob:"))]
