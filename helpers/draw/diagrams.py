@@ -246,6 +246,26 @@ def specification_curve(
     return fig
 
 
+def effects(panels: dict[str, dict], clear: dict[str, list[str]], labels: dict[str, str], title: str) -> Figure:
+    """Factors with their 95 % intervals, one panel per quantity and one row per choice, on a log axis with a line at 1.
+
+    panels: quantity -> choice -> an object with mean and ends (``inference.Effect``); clear: quantity -> those of its
+    choices that have a filled mark; labels: choice -> words
+    """
+    fig, axes = new_figure(len(panels), width=12.5, height=1.5 + 0.3 * len(labels), sharey=True, sharex=True)
+    for ax, (quantity, each) in zip(axes, panels.items(), strict=True):
+        for row, choice in enumerate(labels):
+            effect, face = each[choice], BLACK if choice in clear[quantity] else "white"
+            ax.plot(effect.ends, [row, row], color=BLACK, linewidth=1.2, zorder=1)
+            ax.plot(effect.mean, row, "o", color=BLACK, markerfacecolor=face, markersize=7)
+        ax.axvline(1, color=BLACK, linewidth=0.9, linestyle=(0, (4, 3)))
+        ax.set(title=quantity, xscale="log", xlabel="factor")
+    axes[0].set_yticks(range(len(labels)), list(labels.values()), fontsize=9)
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return fig
+
+
 def shares(rows: dict[str, list[float]], title: str) -> Figure:
     """How the samples of each row divide among classes: per cent in words, and as shade."""
     fig, ax = new_figure(width=9, height=0.9 + 0.32 * len(rows))

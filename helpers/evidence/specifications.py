@@ -3,13 +3,14 @@
 The specifications and what is read off them stand in ``helpers.gan.multiverse``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
 from pathlib import Path
 
 import numpy as np
 
 from helpers.evidence.comparison import Table, read_all, tabulate
+from helpers.evidence.inference import LEVEL, Effect, holm
 from helpers.evidence.records import RUNS, specification_folder
 from helpers.gan.multiverse import CHOICES, EPOCHS, ROWS, SPECIFICATIONS, SYSTEMS
 
@@ -78,15 +79,30 @@ def agreement(outcomes: list[Outcome]) -> dict[str, tuple[int, int]]:
     return {words: (sum(map(agrees, rows)), len(rows)) for words, agrees in READINGS.items()}
 
 
-def main_effects(outcomes: list[Outcome]) -> dict[str, float]:
-    """Choice -> how its high level moves log(FID ratio) on average; needs all twelve rows, else nothing."""
+def main_effects(outcomes: list[Outcome], measure: Callable[[Outcome], float]) -> dict[str, Effect]:
+    """Choice -> the factor by which its high level multiplies a measure; needs all twelve rows, else nothing.
+
+    measure: outcome -> a positive number, as ``lambda outcome: outcome.fid_ratio``
+    An additive model of its logarithm: each choice meets both levels of every other equally often, so that its effect
+    is a difference of the means of six rows and six; what the model leaves over is the error of all effects alike.
+    """
     rows = [outcome for outcome in outcomes if outcome.name in ROWS]
     if len(rows) < len(ROWS):
         return {}
+    model = np.array([[1, *high_levels(row.name).values()] for row in rows], dtype=float)
+    logarithms = np.log([measure(row) for row in rows])
+    coefficients = np.linalg.lstsq(model, logarithms, rcond=None)[0]
+    freedom = len(rows) - len(coefficients)
+    variance = np.sum((logarithms - model @ coefficients) ** 2) / freedom
+    half = len(rows) // 2
+    error = float(np.sqrt(variance * (1 / half + 1 / half)))
     return {
-        name: float(
-            np.mean([log(row.fid_ratio) for row in rows if high_levels(row.name)[name]])
-            - np.mean([log(row.fid_ratio) for row in rows if not high_levels(row.name)[name]])
-        )
-        for name in CHOICES
+        choice: Effect("ratio", float(centre), error, freedom, (half, half))
+        for choice, centre in zip(CHOICES, coefficients[1:], strict=True)
     }
+
+
+def clear_choices(effects: dict[str, Effect]) -> list[str]:
+    """Those whose effect is not 1 by Holm's correction over all that are given."""
+    adjusted = holm([each.p(1) for each in effects.values()])
+    return [choice for choice, p in zip(effects, adjusted, strict=True) if p < LEVEL]

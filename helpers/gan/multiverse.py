@@ -9,12 +9,12 @@ specification: is the FID of PSG-GAN (average loss) below SNGAN's; is its gap 20
 and halved; is its final pick accuracy within 0.05 of 1/3? A claim is called robust if it holds in ten of twelve rows.
 The two rows with the lowest and the highest ratio of FIDs then get two seeds more.
 
-Two questions more were fixed on 2026-11-29, when the six rows with batches of 128 were known and the six with batches of
-64 were not. First, which choice decides: its main effect on the FID of each system and on the ratio of PSG-GAN's to
-SNGAN's, by logarithms, with the 95 % interval of an additive model (twelve rows less seven numbers leave five degrees of
-freedom), called clear if it stands Holm's correction over the six choices. Second, a suspicion that the known rows had
-raised, that SNGAN does not bear a beta1 of 0.9: it is confirmed if in the six new rows each of SNGAN's three FIDs with
-0.9 lies above each of the three with 0.5, as one order in twenty does by chance.
+Two questions more were fixed on 2026-11-29, when the six rows with batches of 128 were known and the six with batches
+of 64 were not. First, which choice decides: its main effect on the FID of each system and on the ratio of PSG-GAN's to
+SNGAN's, by logarithms, with the 95 % interval of an additive model (twelve rows less seven numbers leave five degrees
+of freedom), called clear if it stands Holm's correction over the six choices. Second, a suspicion that the known rows
+had raised, that SNGAN does not bear a beta1 of 0.9: it is confirmed if in the six new rows each of SNGAN's three FIDs
+with 0.9 lies above each of the three with 0.5, as one order in twenty does by chance.
 
 Beside it stand the ``RATES`` of notebook 5b, which leave a system its own settings but for the learning rate. What will
 be read off these was fixed on 2026-11-28, before any was looked at: of GAN, WGAN and WGAN-GP after 20 epochs, three

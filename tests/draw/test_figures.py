@@ -232,6 +232,20 @@ def test_a_specification_curve_shows_every_outcome_and_its_choices():
     assert squares[2, 0] == squares[2, 1] == squares[3, 1] == "#000000"
 
 
+def test_effects_show_each_factor_with_its_interval_and_fill_the_clear_ones():
+    from helpers.evidence.inference import Effect
+
+    found = {"beta1": Effect("ratio", np.log(8), 0.1, 5, (6, 6)), "batch_size": Effect("ratio", 0.0, 0.1, 5, (6, 6))}
+    labels = {"batch_size": "batch", "beta1": "momentum"}
+    left, right = diagrams.effects({"SNGAN": found, "GAN": found}, {"SNGAN": ["beta1"], "GAN": []}, labels, "t").axes
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["batch", "momentum"]
+    lines = [line for line in left.lines if line.get_linestyle() == "-"]
+    assert [tuple(line.get_ydata()) for line in lines] == [(0, 0), (1, 1)]
+    assert tuple(lines[1].get_xdata()) == pytest.approx(found["beta1"].ends)
+    faces = [[line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"] for ax in (left, right)]
+    assert faces == [["white", "#000000"], ["white", "white"]]
+
+
 def test_dumbbells_join_two_numbers_of_every_seed():
     ax = diagrams.dumbbells({"a": ([100, 200], [10, 20]), "b": ([4], [3])}, ("before", "after"), "t", "FID", 1.1).axes[
         0

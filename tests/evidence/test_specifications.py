@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.evidence import recorder, specifications
+from helpers.gan import multiverse
 from helpers.gan.history import History
 from helpers.gan.multiverse import CHOICES, EPOCHS, SPECIFICATIONS, SYSTEMS
 from helpers.gan.objectives import GAN, PSG
@@ -54,12 +55,35 @@ def test_agreement_counts_the_rows_of_the_design(outcomes):
     assert list(specifications.agreement(outcomes).values()) == [(6, 12), (12, 12), (0, 12), (0, 12)]
 
 
+def ratio(outcome):
+    return outcome.fid_ratio
+
+
 def test_the_choice_that_decides_is_found_and_no_other(outcomes):
-    effects = specifications.main_effects(outcomes)
-    assert effects.pop("d_dropout") == pytest.approx(math.log(2))
-    assert set(effects) == set(CHOICES) - {"d_dropout"} and effects == pytest.approx(dict.fromkeys(effects, 0))
+    effects = specifications.main_effects(outcomes, ratio)
+    assert {choice: effect.mean for choice, effect in effects.items()} == pytest.approx(
+        dict.fromkeys(CHOICES, 1) | {"d_dropout": 2}
+    )
+    assert specifications.clear_choices(effects) == ["d_dropout"]
+
+
+def test_an_effect_is_as_uncertain_as_what_the_model_leaves_over(outcomes):
+    """The design's seventh column is none of the choices, and orthogonal to them: all of it is left over.
+
+    By hand: twelve rows off by 0.3 each leave 12 * 0.09 over five degrees of freedom, a variance of 0.216; a
+    difference of two means of six has a third of it.
+    """
+    unexplained = dict(zip(multiverse.ROWS, multiverse.design(7), strict=True))
+    effects = specifications.main_effects(
+        outcomes, lambda outcome: ratio(outcome) * math.exp(0.3 if unexplained[outcome.name][6] else -0.3)
+    )
+    assert effects["d_dropout"].mean == pytest.approx(2) and effects["beta1"].mean == pytest.approx(1)
+    for effect in effects.values():
+        assert effect.error == pytest.approx(math.sqrt(0.216 / 3)) and effect.freedom == 5
+    assert effects["d_dropout"].ends == pytest.approx([2 * math.exp(s * 2.5706 * 0.268328) for s in (-1, 1)], rel=1e-4)
+    assert specifications.clear_choices(effects) == []  # 0.69 is 2.6 errors: p = 0.05, and six times that by Holm
 
 
 def test_without_all_rows_there_are_no_main_effects(outcomes, tmp_path):
-    assert specifications.main_effects(outcomes[:7]) == {}
+    assert specifications.main_effects(outcomes[:7], ratio) == {}
     assert specifications.read_outcomes(tmp_path) == []
