@@ -85,6 +85,7 @@ def main_effects(outcomes: list[Outcome], measure: Callable[[Outcome], float]) -
     measure: outcome -> a positive number, as ``lambda outcome: outcome.fid_ratio``
     An additive model of its logarithm: each choice meets both levels of every other equally often, so that its effect
     is a difference of the means of six rows and six; what the model leaves over is the error of all effects alike.
+    An interaction of two choices enters the effects of the others by a third, and what is left of it the error.
     """
     rows = [outcome for outcome in outcomes if outcome.name in ROWS]
     if len(rows) < len(ROWS):

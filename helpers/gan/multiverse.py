@@ -2,7 +2,8 @@
 
 A Plackett-Burman design of twelve rows (Plackett & Burman 1946) varies six choices at two levels each, so that every
 level of one choice meets both levels of every other equally often: the main effects can be told apart with twelve runs
-of each system rather than 64. ``centre`` is what all other recorded runs have.
+of each system rather than 64, as far as choices do not interact. (Each main effect also holds a third, with one sign or
+the other, of every interaction of two other choices.) ``centre`` is what all other recorded runs have.
 
 What will be read off the runs was fixed on 2026-11-24, before any was looked at. After 100 epochs, one seed, in each
 specification: is the FID of PSG-GAN (average loss) below SNGAN's; is its gap 20 % to 60 % smaller, with L_D as it is
@@ -14,7 +15,9 @@ of 64 were not. First, which choice decides: its main effect on the FID of each 
 SNGAN's, by logarithms, with the 95 % interval of an additive model (twelve rows less seven numbers leave five degrees
 of freedom), called clear if it stands Holm's correction over the six choices. Second, a suspicion that the known rows
 had raised, that SNGAN does not bear a beta1 of 0.9: it is confirmed if in the six new rows each of SNGAN's three FIDs
-with 0.9 lies above each of the three with 0.5, as one order in twenty does by chance.
+with 0.9 lies above each of the three with 0.5, as one order in twenty does by chance. (Noted the same day, still before
+the runs: one in twenty if the other choices do nothing. In these six rows 0.9 goes with the high rate in two of three,
+and 0.5 in one; with pixels in [0, 1] likewise.)
 
 Beside it stand the ``RATES`` of notebook 5b, which leave a system its own settings but for the learning rate. What will
 be read off these was fixed on 2026-11-28, before any was looked at: of GAN, WGAN and WGAN-GP after 20 epochs, three
