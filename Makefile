@@ -1,5 +1,5 @@
 # Everything starts here: `make run` trains and shows, `make test` proves, `make lab` opens JupyterLab.
-# Each makes its own environment in .venv first, and again only after pyproject.toml has changed.
+# The first makes an environment in .venv; it is made again only after pyproject.toml has changed.
 # PYTHON chooses the interpreter (3.11 or newer), WORKERS how many tests run side by side,
 # ARGS goes to the command: `make run ARGS="--epochs 10"`, `make record ARGS="--help"`.
 
@@ -54,7 +54,7 @@ test: .venv/.installed
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval $(LONGEST) notebooks $(MIDDLING) $(OTHERS) \
 		-n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 15 $(ARGS)
 
-# The helpers' tests and the start page, which trains in none of its cells: what another system can break.
+# The helpers' tests and the start page, which is short: what another system can break.
 test-basics: .venv/.installed
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --nbval notebooks/00*.ipynb tests -m "not soak and not slow" \
 		-n $(WORKERS) --dist loadscope $(ARGS)

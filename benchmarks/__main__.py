@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: times every system in three loops, how cost grows, and what a user waits for.
+"""``python -m benchmarks``: times six systems in three loops, how cost grows, and what a user waits for.
 
 Prints lines ``name value unit`` and writes results.json (one entry per kind of device), scaling.png and, unless
 --output names another folder, the README's speed table. Takes about four minutes on two quiet cores.

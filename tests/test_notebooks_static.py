@@ -250,6 +250,27 @@ def test_anchors_lead_to_headings(notebook):
         assert target in names, f"no heading has the anchor {target!r}: {names}"
 
 
+def test_references_to_other_notebooks_arrive(notebook):
+    """A link with an anchor, or with a section beside it: "[notebook 4b](04b_evidence.ipynb), section 5"."""
+    text = markdown(notebook)
+    for name, anchor in re.findall(r"\]\((\w+\.ipynb)#([^)]+)\)", text):
+        assert anchor in [heading.replace(" ", "-") for heading in headings_of(name)], f"{name} lacks {anchor}"
+    sections = re.findall(r"\]\((\w+\.ipynb)\)[,:] sections? (\d+)(?:(?:,| and) (\d+))?", text)
+    sections += [
+        (name, number, "") for number, name in re.findall(r"[Ss]ection (\d+) of notebook \w+\]\((\w+\.ipynb)\)", text)
+    ]
+    for name, *numbers in sections:
+        for number in filter(None, numbers):
+            assert any(heading.startswith(f"{number} ·") for heading in headings_of(name)), (
+                f"{name}: no section {number}"
+            )
+
+
+def headings_of(name: str) -> list[str]:
+    text = markdown(nbformat.read(ROOT / "notebooks" / name, as_version=4))
+    return [heading.strip() for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+
+
 def test_only_plumbing_is_folded(notebook):
     """The set-up cell, and cells that draw; each has a title for Colab, and no assertion, for these are to be read."""
     for cell in code_cells(notebook):

@@ -72,7 +72,8 @@ class Progress:
 def replicate(todo: list[Run], place, progress: Progress) -> dict[Run, Exception]:
     """Work through the runs, each begun one before any new one; those that failed, with what went wrong.
 
-    place: ``Processes`` or ``Cluster``. On KeyboardInterrupt what is under way is brought to a checkpoint first.
+    place: ``Processes`` or ``Cluster``. On KeyboardInterrupt processes bring what is under way to a
+    checkpoint first; a cluster's runs fall back to their last interval.
     """
     waiting, under_way, failed = deque(todo), {}, {}
 

@@ -128,7 +128,7 @@ class Cluster:
         try:
             from distributed import Client
         except ImportError as error:
-            raise ClusterError("--cluster needs Dask: pip install -e .[cluster]") from error
+            raise ClusterError('--cluster needs Dask: pip install -e ".[cluster]"') from error
         warnings.filterwarnings("ignore", "Sending large graph")  # a checkpoint is as large as it is
         self.runs, self.device, self.interval, self.notice = runs, device, interval, notice
         try:

@@ -337,7 +337,7 @@ def test_without_dask_everything_else_works(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert "no number of workers is faster" in done.stdout
-    assert done.returncode == 1 and "pip install -e .[cluster]" in done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and 'pip install -e ".[cluster]"' in done.stderr.splitlines()[-1]
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
