@@ -87,7 +87,7 @@ def draw(points: list[dict], facts: dict):
 
 
 def growth(points: list[dict]) -> str:
-    """The finding, in words: how many times longer an epoch takes from one end of a sweep to the other."""
+    """The finding, in words: how many times longer an epoch takes from one value of a sweep to another."""
     cost = {(point["sweep"], point["value"]): point["ours"] for point in points}
 
     def times(sweep, low, high):

@@ -1,4 +1,4 @@
-"""The library behind the notebooks: six wings, each resting on those above it in this list, and the ground.
+"""The library behind the notebooks: six wings, each resting on what stands above it in this list.
 
 files, device   ground: atomic files, which device
 data            images, points, photographs as tensors on the device; the catalogue of data sets
@@ -8,7 +8,7 @@ evidence        recorded runs: read, made, compared, and the paper's claims judg
 draw            histories and records to figures; trains nothing, reads no file
 reader          what serves the person at the notebook: profile, exercises, widgets
 
-Imports run down this list only. Inside functions stand those that cost a reader seconds and that most notebooks
+A wing imports only from those above it. Inside functions stand those that cost a reader seconds and that most notebooks
 do without: torchmetrics, scikit-learn, scipy, torchvision; and Dask, an extra (tests/test_house.py).
 """
 

@@ -21,7 +21,8 @@ def environment() -> dict[str, str]:
     found |= {"accelerator": "MPS" if torch.backends.mps.is_available() else accelerator}
     found |= {"processors": f"{os.cpu_count()}, {torch.get_num_threads()} threads"}
     found |= {"GAN_PROFILE": os.environ.get("GAN_PROFILE", "not set")}
-    return found | {"GAN_DATA": "set" if os.environ.get("GAN_DATA") else "not set"}
+    folders = ("GAN_DATA", "GAN_CHECKPOINTS")
+    return found | {name: "set" if os.environ.get(name) else "not set" for name in folders}
 
 
 def _version(package: str) -> str:
@@ -33,4 +34,4 @@ def _version(package: str) -> str:
 
 if __name__ == "__main__":
     for name, value in environment().items():
-        print(f"{name + ':':13}{value}")
+        print(f"{name + ':':17}{value}")

@@ -14,7 +14,6 @@ from matplotlib.patches import Rectangle
 from helpers.draw.figures import BLACK, COLOURS, line_style, new_figure
 from helpers.evidence.claims import DEPENDS, FAILS, HOLDS, NOT_MEASURED, UNSETTLED
 
-MARKS = "osD^vP*Xhd<>"
 PALE = {"data": "#FFF3D6", "generator": "#DCEBF7", "discriminator": "#F9DFCF", "loss": "#FFFFFF"}
 
 
@@ -129,7 +128,7 @@ def intervals(groups: dict, measure: str, ax=None, title: str | None = None, flo
     """Means with their 95 % intervals and a thin mark for every seed, one row each; a hollow mark is a single seed.
 
     The axis spans the seeds: of a wide interval, as three seeds may give, it shows what fits.
-    groups: name -> an object with mean, low, high, values (``comparison.Interval``); rows whose mean is NaN stay empty
+    groups: name -> an object with mean, low, high, values (``inference.Interval``); rows whose mean is NaN stay empty
     floor: what real images score, a dashed line
     """
     fig, ax = new_figure(width=6, height=1.2 + 0.3 * len(groups)) if ax is None else (ax.figure, ax)

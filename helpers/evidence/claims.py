@@ -204,7 +204,7 @@ def paper_claims(
                         region,
                         table.where,
                         f"band {band:.0%}",
-                        settles=table.settles(pair, curve) and same if same else False,
+                        settles=table.settles(pair, curve) if same else False,
                         too_short=table.epochs < LEAST_EPOCHS,
                     )
                 )

@@ -19,10 +19,9 @@ from torch.utils.flop_counter import flop_registry
 from helpers.device import seeded
 from helpers.evidence import inference, records
 from helpers.evidence.inference import LEAST_SEEDS, Effect, Interval, Trend
-from helpers.evidence.provenance import describe_environment
 from helpers.files import PROJECT
 from helpers.gan.history import History
-from helpers.gan.systems import SYSTEMS, make_trainer
+from helpers.gan.systems import SYSTEMS
 from helpers.gan.training import Settings, Trainer
 from helpers.measure import stability
 
@@ -310,16 +309,3 @@ def multiplications(system: str, data_shape: tuple[int, ...] = (1, 28, 28)) -> f
     with _Multiplications() as count:
         trainer.step()
     return count.total
-
-
-def demonstration(image_set, epochs: int = 3, seeds: int = 2) -> dict[str, list[records.Record]]:
-    """Short runs in place of records where nothing is recorded, so that a notebook can still show its figures.
-
-    They have no quality numbers, and too few seeds for any verdict.
-    """
-    provenance = describe_environment(str(image_set.images.device)) | {"command": "demonstration, not recorded"}
-    runs = {}
-    for system in MAIN:
-        trainers = [make_trainer(system, image_set, epochs=epochs, seed=s, grid_epochs=(epochs,)) for s in range(seeds)]
-        runs[system] = [records.Record(records.RUNS, trainer.fit(False), provenance, {}) for trainer in trainers]
-    return runs

@@ -128,7 +128,8 @@ def level(values: Sequence[float]) -> Effect:
 
 
 def effect(values: Sequence[float], others: Sequence[float], unit: str = "difference") -> Effect:
-    """One system's seeds against another's, by Welch: a difference, or by logarithms a ratio or a reduction."""
+    """One system's seeds against another's, by Welch: a difference (also "earlier"), or by logarithms a ratio or a
+    reduction."""
     if unit in ("ratio", "reduction"):
         values, others = ([log(value) if value > 0 else nan for value in side] for side in (values, others))
     values, others = _known(values), _known(others)

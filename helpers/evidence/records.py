@@ -34,7 +34,7 @@ class Record:
     folder: Path
     history: History
     provenance: dict  # command, revision, versions, device, threads, seconds, date
-    quality: dict  # epoch -> {"mixture": {...}, "generator 1": {...}}: numbers of helpers.quality
+    quality: dict  # epoch -> {"mixture": {...}, "generator 1": {...}}: numbers of helpers.measure.quality
 
     @property
     def seed(self) -> int:
@@ -129,7 +129,7 @@ def load_runs(system: str, dataset: str = "mnist", least_epochs: int = 1, runs: 
 def provenance(runs: list[Record]) -> str:
     """One short line for the reader: how many runs, how long, on what, and where their settings and commands are."""
     if not runs:
-        return "No such runs are recorded here yet; `make record` makes them (it takes hours)."
+        return "No such runs are recorded here yet; `make replicate` makes them (it takes hours)."
     seeds = ", ".join(f"{run.seed} ({len(run.history)} epochs)" for run in runs)
     devices = ", ".join(sorted({run.provenance["device"].split()[0] for run in runs}))
     folder = runs[0].folder.parent

@@ -45,12 +45,16 @@ RACERS = tuple(dict.fromkeys(system for pair in PAIRS.values() for system in pai
 
 
 def at_equal_work(record: Record, system: str, epochs: int, name: str = "fid") -> float:
-    """A quality number of a run after the multiplications of so many epochs of SNGAN; NaN if it never got there."""
+    """A quality number of a run after the multiplications of so many epochs of SNGAN; NaN if it never got there.
+
+    All racers have equally many steps in an epoch.
+    """
     return between(record, epochs * multiplications(REFERENCE) / multiplications(system), name)
 
 
 def between(record: Record, moment: float, name: str = "fid") -> float:
-    """A quality number at any moment of a run, in epochs, also between two that were measured; NaN outside them.
+    """A quality number at any moment of a run, in epochs, also between two that were measured; NaN before
+    the first of these, and from half an epoch after the last.
 
     Positive numbers only: they are interpolated by logarithms, those of the number and of the epoch.
     """
@@ -72,7 +76,7 @@ class Result:
 
 
 def race(runs: dict[str, list[Record]], epochs: int, name: str = "fid") -> dict[str, Result]:
-    """Every racer that is recorded against SNGAN, at the work of so many of its epochs: does it win?"""
+    """Every racer against SNGAN, recorded or not, at the work of so many of its epochs: does it win?"""
     values = {
         system: [value for run in runs.get(system, ()) if (value := at_equal_work(run, system, epochs, name)) == value]
         for system in RACERS

@@ -1,7 +1,8 @@
 """The thin part, read in an evening: networks, the rules of each game, the one training loop, and the named systems.
 
 Read ``networks``, ``objectives``, ``settings``, ``training``, ``systems``; around them lie ``history`` (what a run
-leaves behind), ``checks``, ``watch``, ``resume`` and, for photographs, ``conv_networks``.
+leaves behind), ``checks``, ``watch``, ``resume``, ``graphed``, ``multiverse`` (other settings) and, for photographs,
+``conv_networks``.
 """
 
 from helpers.gan import objectives, systems

@@ -38,7 +38,7 @@ class History:
 
     @property
     def generators(self) -> int:
-        """K, the number of generators that took part."""
+        """K, the batches of fakes in a step: of K generators, or of one that takes part K times."""
         return self.settings["generators"]
 
     @property
@@ -59,7 +59,10 @@ class History:
 
     @classmethod
     def from_dict(cls, saved: dict) -> "History":
-        """The history that ``to_dict`` was taken from, bit by bit: its measures are float32."""
+        """The history that ``to_dict`` was taken from, bit by bit, for its measures are float32.
+
+        Not so ``seconds``, which come back rounded to float32, and infinite values, which come back as NaN.
+        """
 
         def exact(value):
             return value if isinstance(value, int) else math.nan if value is None else float(np.float32(value))

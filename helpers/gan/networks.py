@@ -187,5 +187,5 @@ def _join(inputs: Tensor, labels: Tensor | None, classes: int) -> Tensor:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable numbers in a network."""
+    """Number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())

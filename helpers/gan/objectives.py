@@ -167,6 +167,8 @@ class MGAN(Objective):
 
     D: sp(-s_x) + sum over k of w_k sp(s_k), and the head's cross-entropy. Generator k: w_k sp(-s_k) + beta times the
     same cross-entropy, so that each finds images of its own. beta is 0.01 in the authors' example.
+    (The paper's equation has beta in D's loss as well. The head's cross-entropy is an equal mean over the generators,
+    also where their shares are learned.)
 
     The mixture weights w are equal in the paper. With a ``rate`` they are learned: w = softmax(a), and each step moves
     a down the slope of the mixture's own loss L = sum of w_k l_k, with l_k the mean of sp(-s_k): as k takes only K

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Settings:
     """How to train. The sources give none of these numbers; they are the usual ones for a GAN of this size.
 
-    An epoch shows the discriminator every image once. With ``critic_steps`` > 1 each of its steps takes a new batch, so
-    that the generators take that many times fewer steps.
+    An epoch shows the discriminator every image once, but for a rest that fills no step. With ``critic_steps`` > 1 each
+    of its steps takes a new batch, so that the generators take that many times fewer steps.
     """
 
     epochs: int = 5

@@ -41,7 +41,7 @@ def slides_networks(
     group: int = 0,
     told_apart=False,
 ):
-    """Networks as on the slides: ``count`` generators, each of which takes part ``copies`` times.
+    """The slides' generators, ``count`` of them, each of which takes part ``copies`` times, and our discriminator.
 
     group: D sees how varied groups of so many samples are; told_apart: D has a head that tells the generators apart.
     What they make takes further options of the discriminator, those of a ``multiverse.Specification``.
@@ -57,7 +57,7 @@ def slides_networks(
 
 
 def energy_networks(power: int):
-    """The slides' generator against an auto-encoder whose encoder is as wide as the slides-like discriminator."""
+    """The slides' generator against an auto-encoder whose encoder is as wide as our discriminator."""
     return lambda data_shape, classes: (
         [Generator(data_shape=data_shape)],
         AutoEncoder(data_shape, power=power),
@@ -163,7 +163,8 @@ def make_trainer(
     """The trainer of a named system on an image set; ``settings`` override those of the specification and the system.
 
     device: where to train; by default where the images lie, which need not fit on a GPU.
-    The seed decides the networks' first weights, the batch order and the latents.
+    The seed decides the networks' first weights, the batch order, the latents and dropout. (torch's global random
+    numbers start from it anew.)
     """
     if name not in SYSTEMS:
         raise ValueError(f"system={name!r}; allowed: {', '.join(map(repr, SYSTEMS))}")

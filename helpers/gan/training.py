@@ -27,7 +27,8 @@ from helpers.gan.watch import discriminator_measures, grad_norm, named_ending, s
 class Trainer:
     """Holds the players, their optimisers and the random numbers of one run, and trains them.
 
-    generators: K networks, latents (N, latent_dim) -> images; the same network twice gives it a doubled fake batch
+    generators: K networks with a number ``latent_dim``, latents (N, latent_dim) -> images; the same network twice gives
+        it a doubled fake batch
     discriminator: images (N, ...) -> scores (N,)
     images: (N, ...) float in [-1, 1], or uint8 (converted batch by batch)
     labels: (N,) integers, for conditional networks only; they are put beside the images
@@ -204,7 +205,8 @@ class Trainer:
         """Train until ``settings.epochs`` epochs are done; ``on_epoch(trainer)`` is called after each.
 
         checkpoint: path of a file that is written after each ``every`` epochs. Where it is there already, training
-        continues from it, bit by bit as if it had never stopped; CheckpointError if it belongs to another training.
+        continues from it, on the same device bit by bit as if it had never stopped; CheckpointError if it belongs to
+        another training.
         Ctrl-C (or the notebook's stop button) ends it early and keeps every finished epoch. NaN stops it and is named.
         """
         check_count("every", every)
@@ -251,7 +253,10 @@ class Trainer:
         return resume.training_state(self)
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue from ``state_dict``'s answer; ValueError unless settings, networks, images and device agree."""
+        """Continue from ``state_dict``'s answer; ValueError unless settings, networks and images agree.
+
+        On another device it goes on with other random numbers, and a warning says so.
+        """
         resume.restore(self, state)
 
 

@@ -48,7 +48,8 @@ def _convolution(channels_in: int, channels_out: int) -> list[nn.Module]:
 
 
 def train_encoder(images: Tensor, *, epochs=15, batch_size=64, learning_rate=2e-3, seed=0) -> tuple[Encoder, float]:
-    """Train encoder and decoder to redraw uint8 ``images`` (N, 3, 32, 32); returns the encoder and the last loss.
+    """Train encoder and decoder to redraw uint8 ``images`` (N, 3, 32, 32); returns the encoder and the mean loss of the
+    last epoch.
 
     The loss is the mean squared error per pixel of images in [-1, 1]. Settings are this project's choice.
     """
@@ -98,7 +99,9 @@ def features(images: Tensor, encoder: Encoder, batch_size: int = 500) -> Tensor:
 
 @torch.no_grad()
 def fine_detail(images: Tensor, batch_size: int = 500) -> float:
-    """Root mean square of the discrete Laplacian over all pixels of (N, C, H, W) images, on the scale of [-1, 1].
+    """Root mean square of the discrete Laplacian of (N, C, H, W) images, on the scale of [-1, 1].
+
+    It is taken at all pixels but the outermost.
 
     It measures contrast between neighbouring pixels: blur lowers it, and so do flat areas; noise and checkerboards
     raise it. Read it beside the value of real images, and never alone.

@@ -133,7 +133,7 @@ def prdc(features: Tensor, real_features: Tensor, *, k: int = NEIGHBOURS, block:
 
     Precision and recall: Kynkäänniemi et al. 2019, arXiv:1904.06991; density and coverage: Naeem et al. 2020,
     arXiv:2002.09797.
-    Works through `block` generated points at a time, so memory grows with block x M.
+    Works through `block` generated points at a time, so memory grows with block x the larger set.
     """
     _check_pair(features, real_features, least=k + 1)
     features, real_features = double(features), double(real_features)

@@ -659,15 +659,3 @@ def test_generators_that_share_no_digit_differ_by_ln_2():
 def test_a_sheet_escapes_what_html_would_read():
     html = sheets.Sheet(["a < b"], [["<script>"]])._repr_html_()
     assert "a &lt; b" in html and "<script>" not in html
-
-
-def test_demonstration_needs_no_record_and_supports_no_verdict():
-    from helpers.data import ImageSet, ring_of_gaussians
-
-    ring = ring_of_gaussians(200)
-    runs = comparison.demonstration(ImageSet("ring", ring.images, ring.labels), epochs=1)
-    table = comparison.tabulate(runs, 1)
-    assert set(runs) == set(comparison.MAIN) and table.seeds("psg_average") == [0, 1]
-    judged = [claim for claim in claims.paper_claims(table) if "benchmark" not in claim.how]
-    from_runs = {verdict for claim in judged for verdict in claim.verdicts().values()}
-    assert not {HOLDS, FAILS, OPEN} & from_runs

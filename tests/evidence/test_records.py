@@ -64,7 +64,7 @@ def test_where_runs_come_from_fits_one_line(tmp_path):
     assert line.startswith("PSG-GAN, Algorithm 1, recorded on cpu: seeds 0 (2 epochs), 1 (3 epochs). Settings")
     assert "\n" not in line and str(tmp_path) not in line
     assert "data/runs/mnist/gan." in records.provenance(load_runs("gan"))
-    assert "make record" in records.provenance([])
+    assert "make replicate" in records.provenance([])
 
 
 def test_recorded_weights_go_into_the_generators_of_a_trainer(tmp_path):
