@@ -84,10 +84,10 @@ def oscillation(curve: np.ndarray, window: int = 5) -> float:
 def convergence_epoch(curve: np.ndarray, band: float = 0.1, window: int = 5, final_share: float = 0.2) -> int | None:
     """The first epoch from which the smoothed curve stays within ``band`` of its final level; None if it never does.
 
-    The final level is the mean of the smoothed curve over the last ``final_share`` of the epochs; ``band`` is a share of
-    the distance between the curve's largest and smallest smoothed value. The paper names no rule, and the answer depends on all three: show
-    it for several bands. A curve that never settles gets a late epoch; one that leaves the band at the end, or is not
-    finite, gets None.
+    The final level is the mean of the smoothed curve over the last ``final_share`` of the epochs; ``band`` is a share
+    of the distance between the curve's largest and smallest smoothed value. The paper names no rule, and the answer
+    depends on all three: show it for several bands. A curve that never settles gets a late epoch; one that leaves the
+    band at the end, or is not finite, gets None.
     """
     if not np.isfinite(curve).all():
         return None
