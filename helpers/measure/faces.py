@@ -101,8 +101,8 @@ def features(images: Tensor, encoder: Encoder, batch_size: int = 500) -> Tensor:
 def fine_detail(images: Tensor, batch_size: int = 500) -> float:
     """Root mean square of the discrete Laplacian of (N, C, H, W) images, on the scale of [-1, 1].
 
-    It is taken at all pixels but the outermost, and measures contrast between neighbouring ones: blur lowers it, and so do flat areas; noise and checkerboards
-    raise it. Read it beside the value of real images, and never alone.
+    It is taken at all pixels but the outermost, and measures contrast between neighbouring ones: blur lowers it, and so
+    do flat areas; noise and checkerboards raise it. Read it beside the value of real images, and never alone.
     """
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=images.device)[None, None]
     total = 0.0
