@@ -90,3 +90,11 @@ def test_an_effect_is_as_uncertain_as_what_the_model_leaves_over(outcomes):
 def test_without_all_rows_there_are_no_main_effects(outcomes, tmp_path):
     assert specifications.main_effects(outcomes[:7], ratio) == {}
     assert specifications.read_outcomes(tmp_path) == []
+
+
+def test_a_row_needs_the_two_that_are_compared_and_no_third(tmp_path):
+    for name, system in (("pb05", "psg_average"), ("pb05", "sngan"), ("pb06", "sngan")):
+        write(tmp_path, name, system, fid=10.0)
+    (outcome,) = specifications.read_outcomes(tmp_path)
+    assert outcome.name == "pb05" and outcome.fid_ratio == pytest.approx(1) and "gan" not in outcome.fids
+    assert specifications.read_fids("pb06", tmp_path) == pytest.approx({"sngan": 10.0})
