@@ -121,7 +121,8 @@ def restore(trainer, state: dict) -> None:
 def _draw_anew(trainer, device_before: str) -> None:
     """Random numbers that this run has not seen yet: another kind of device cannot go on with the saved ones."""
     done = len(trainer.history)
-    seed = (trainer.settings.seed + (done + 1) * 2**32) % 2**63
+    # 32 well-mixed bits: torch's CPU generator takes no more of a seed than its lowest 32.
+    seed = int.from_bytes(hashlib.sha256(f"{trainer.settings.seed} after {done}".encode()).digest()[:4], "little")
     trainer.rng.manual_seed(seed)
     if _has_dropout(trainer):
         _global_random(trainer).manual_seed(seed)

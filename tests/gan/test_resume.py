@@ -250,7 +250,21 @@ def test_another_kind_of_device_goes_on_with_other_random_numbers_and_says_so(tm
     for measure in ("d_loss", "diversity"):
         assert history[measure][:3].tolist() == begun.history[measure].tolist() and len(history) == 5
     assert [(event["kind"], event["epoch"]) for event in history.events] == [("moved", 3)]
-    assert moved.rng.initial_seed() != begun.rng.initial_seed(), "it would draw the first epoch's numbers again"
+
+
+def test_a_run_that_moves_to_the_cpu_draws_nothing_twice():
+    """Compared is what is drawn: torch's CPU generator takes the lowest 32 bits of a seed only."""
+    begun = tiny.make(epochs=2)
+    trainers = [begun]
+    for _ in range(2):
+        begun.run_epoch()
+        state, moved = begun.state_dict(), tiny.make(epochs=2)
+        state["settings"] = state["settings"] | {"device": "cuda"}
+        with pytest.warns(UserWarning, match="with other random numbers"):
+            moved.load_state_dict(state)
+        trainers.append(moved)
+    seeds = [trainer.rng.initial_seed() for trainer in trainers]
+    assert len({torch.rand(1, generator=torch.Generator().manual_seed(seed)).item() for seed in seeds}) == 3
 
 
 class Payload:
