@@ -132,8 +132,9 @@ def _draw_anew(trainer, device_before: str) -> None:
 
 
 def _has_dropout(trainer) -> bool:
-    """Dropout draws from torch's global random numbers, all else from the trainer's own."""
-    return any(isinstance(module, torch.nn.Dropout) for module in trainer.discriminator.modules())
+    """Dropout of any kind draws from torch's global random numbers, all else from the trainer's own."""
+    layers = (*trainer.generators.modules(), *trainer.discriminator.modules())
+    return any(isinstance(layer, torch.nn.modules.dropout._DropoutNd) for layer in layers)
 
 
 def _global_random(trainer):

@@ -118,6 +118,22 @@ def test_images_in_main_memory_train_a_gpu_as_those_on_it_do():
     assert tiny.same(tiny.outcome(near), tiny.outcome(far))
 
 
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_dropout_of_any_kind_in_any_player_continues_bit_by_bit(player, tmp_path):
+    def make(epochs):
+        trainer = tiny.make(epochs=epochs, grid_epochs=())
+        network = trainer.discriminator if player == "discriminator" else trainer.generators[1]
+        network.layers.insert(1, torch.nn.AlphaDropout())
+        return trainer
+
+    undisturbed, continued = make(3), make(3)
+    undisturbed.fit(progress=False)
+    make(2).fit(progress=False, checkpoint=tmp_path / "run")
+    torch.manual_seed(99)  # whatever happened in between
+    continued.fit(progress=False, checkpoint=tmp_path / "run")
+    assert tiny.same(tiny.outcome(continued), tiny.outcome(undisturbed))
+
+
 def test_networks_shared_by_two_places_continue_as_one(tmp_path):
     undisturbed = make_trainer("gan_double_fakes", images_for("ring"), epochs=2, batch_size=50)
     undisturbed.fit(progress=False)
