@@ -25,6 +25,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read, written or continued from; the message names the file and what to do."""
 
 
+class MismatchError(CheckpointError):
+    """A checkpoint that this training cannot go on from, wherever it is tried."""
+
+
 @contextmanager
 def resumed(trainer, path: Path):
     """Continue a trainer from the checkpoint at ``path``, or write its first one; nobody else may meanwhile."""
@@ -40,12 +44,17 @@ def resumed(trainer, path: Path):
         if state is None:
             save_checkpoint(path, training_state(trainer))  # a full disk shows now, not after hours
         else:
-            try:
-                restore(trainer, state)
-            except Exception as error:  # whatever the parts say of a state that is not theirs
-                remedy = "choose another path, or delete it to start again"
-                raise CheckpointError(f"{path} cannot be continued: {error}; {remedy}") from error
+            continue_from(path, trainer, state)
         yield
+
+
+def continue_from(path: Path, trainer, state: dict) -> None:
+    """``restore`` what was loaded from ``path``; MismatchError where that cannot be."""
+    try:
+        restore(trainer, state)
+    except Exception as error:  # whatever the parts say of a state that is not theirs
+        remedy = "choose another path, or delete it to start again"
+        raise MismatchError(f"{path} cannot be continued: {error}; {remedy}") from error
 
 
 def save_if_due(trainer, path: Path, every: int) -> None:
