@@ -316,6 +316,12 @@ def test_a_discriminator_that_is_not_conditional_is_named_if_it_takes_no_labels(
         Trainer(generators, plain, GAN(), POINTS, Settings(batch_size=10), LABELS)
 
 
+def test_a_discriminator_that_would_drop_the_labels_is_named():
+    networks, options = (players(classes=4)[0], players()[1]), Settings(batch_size=10)
+    message = refused("labels: ", lambda: Trainer(*networks, GAN(), POINTS, options, LABELS))
+    assert "the discriminator is not conditional" in message
+
+
 # ---- the rest
 
 
@@ -355,6 +361,18 @@ def test_an_unknown_system_is_named(name):
 def test_an_unknown_setting_is_named():
     with pytest.raises(TypeError, match="epoch'"):
         make_trainer("gan", tiny.RING, epoch=3)
+
+
+@pytest.mark.parametrize(("batch_size", "divides"), [(25, True), (50, True), (20, False), (40, False)])
+def test_a_group_that_does_not_divide_the_batch_is_named(batch_size, divides):
+    def make():
+        discriminator = Discriminator((2,), (8, 8), group=25)
+        return Trainer(players()[0], discriminator, GAN(), POINTS, Settings(batch_size=batch_size))
+
+    if divides:
+        make()
+    else:
+        assert "multiples of 25" in refused(f"batch_size={batch_size};", make)
 
 
 def test_a_batch_too_small_for_the_pulling_away_term_is_named():
