@@ -29,6 +29,7 @@ BATCH_SIZE = 100
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     device = pick_device(options.device)
+    options.output.mkdir(parents=True, exist_ok=True)  # one that cannot be made shows now, not after minutes
     if options.threads:
         torch.set_num_threads(options.threads)
     facts = machine_facts(device)
@@ -64,7 +65,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=table.RESULTS.parent, help="folder for what is written")
     options = parser.parse_args(arguments)
     for name in ("rounds", "batches", "images"):
-        least = BATCH_SIZE if name == "images" else 1
+        least = max(scaling.SWEEPS["batch_size"][0]) if name == "images" else 1
         if getattr(options, name) < least:
             parser.error(f"--{name} {getattr(options, name)}: must be at least {least}")
     if options.batches % 5:

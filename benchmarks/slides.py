@@ -35,7 +35,8 @@ class SlidesLoop:
         from torchvision import transforms
 
         transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-        self.loader = DataLoader(PillowImages(images, transform), batch_size=batch_size, shuffle=True)
+        # A short last batch is left out, as in our loop: WGAN-GP could not mix it with a whole batch of fakes.
+        self.loader = DataLoader(PillowImages(images, transform), batch_size, shuffle=True, drop_last=True)
         self.batches = self.endless_batches()
         self.device, self.batch_size, self.criterion = device, batch_size, nn.BCEWithLogitsLoss()
         generators, discriminator = case.networks()

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks import bf16, scaling, table, waits
 from benchmarks import floor as floor_module
-from benchmarks.__main__ import main, measure_loops
+from benchmarks.__main__ import main, measure_loops, parse
 from benchmarks.cases import CASES, Case, Ours
 from benchmarks.floor import Floor
 from benchmarks.measure import alternate, machine_facts, ratios, summarise
@@ -75,6 +75,13 @@ def test_usual_loop_trains_all_players(case):
     loop.run(5)
     assert all(not torch.equal(old, next(player.parameters())) for old, player in zip(before, players, strict=True))
     assert all(next(player.parameters()).isfinite().all() for player in players)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_usual_loop_leaves_out_a_short_last_batch(case):
+    loop = slides_loop(case, images(BATCH + 4)[0], BATCH)
+    assert {len(next(loop.batches)[0]) for _ in range(4)} == {BATCH}
+    loop.run(5)
 
 
 def test_usual_loop_has_our_losses():
@@ -177,9 +184,24 @@ def test_curves_of_two_precisions_are_compared_by_hand():
 
 
 def test_what_is_refused():
-    for wrong in (["--rounds", "0"], ["--images", "50"], ["--batches", "7"]):
+    for wrong in (["--rounds", "0"], ["--images", "50"], ["--images", "799"], ["--batches", "7"]):
         with pytest.raises(SystemExit):
-            main(wrong)
+            parse(wrong)
+    assert parse(["--images", "800"]).images == 800, "the largest batch of the sweep"
+
+
+def test_the_folder_for_the_results_is_made_before_anything_is_measured(tmp_path, monkeypatch):
+    class Measuring(Exception):
+        pass
+
+    def begin(*_):
+        assert folder.is_dir()
+        raise Measuring
+
+    folder = tmp_path / "new" / "folder"
+    monkeypatch.setattr("benchmarks.__main__.measure_waits", begin)
+    with pytest.raises(Measuring):
+        main(["--device", "cpu", "--output", str(folder)])
 
 
 def test_stored_results_are_complete_and_the_readme_agrees():

@@ -25,7 +25,7 @@ from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_rec
 from helpers.files import write_atomically
 from helpers.gan.history import History
 from helpers.gan.multiverse import OTHER_SETTINGS
-from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
+from helpers.gan.resume import CheckpointError, continue_from, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure.judge import Judge, find_ruler
 
@@ -55,7 +55,9 @@ def record_run(
 
     With a ``specification`` of ``helpers.gan.multiverse.OTHER_SETTINGS`` it lies under ``runs/multiverse/<its name>``.
     Continues from the checkpoint of an interrupted run; writes one at most every ``every`` seconds.
-    Only one process at a time works on a run; others get a RecordError. ``weights`` keeps the generators' for seed 0.
+    Only one process at a time works on a run; others get a RecordError, as where the record cannot be written.
+    A checkpoint that is damaged or of another training is a CheckpointError, a missing ruler a FileNotFoundError.
+    ``weights`` keeps the generators' for seed 0.
     Products are computed in full float32, on a GPU too.
     ``pause`` is asked after each epoch: True writes a checkpoint and returns without a record.
     Without ``stand_ins`` a RecordError tells where only small digits stand in for the data set.
@@ -78,7 +80,7 @@ def record_run(
         )
         checkpoint, quality, spent, environments = folder / CHECKPOINT, {}, 0.0, [describe_environment(device)]
         if state := load_checkpoint(checkpoint):
-            trainer.load_state_dict(state["trainer"])
+            continue_from(checkpoint, trainer, state.get("trainer", {}))
             quality, spent = state["quality"], state["seconds"]
             # Older recorders did not note where they were.
             earlier = state.get("environments", [{"revision": "unknown"}])
@@ -137,14 +139,19 @@ def _alone_in(folder: Path):
     """Make a run's folder and keep others out of it; RecordError where one is in it, or where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock", timeout=0):
-            yield
+        held = FileLock(folder / "lock").acquire(timeout=0)
     except Timeout:
         raise RecordError(
             f"{folder} is being recorded by another process; wait for it or choose another seed"
         ) from None
     except OSError as error:
-        raise RecordError(f"{folder} cannot be written ({error}); free some space or choose another folder") from error
+        raise _not_writable(folder, error) from error
+    with held:
+        yield
+
+
+def _not_writable(folder: Path, error: OSError) -> RecordError:
+    return RecordError(f"{folder} cannot be written ({error}); free some space or choose another folder")
 
 
 def write_run(folder: Path, files: dict[str, bytes]) -> None:
@@ -180,7 +187,10 @@ def _write_record(folder: Path, name: dict, trainer, provenance: dict, quality: 
             "history": trainer.history.to_dict(),
         }
     )
-    write_run(folder, contents | {"record.json": seal(body)})
+    try:
+        write_run(folder, contents | {"record.json": seal(body)})
+    except OSError as error:
+        raise _not_writable(folder, error) from error
 
 
 @full_float32()
@@ -288,8 +298,8 @@ def main(arguments: list[str] | None = None) -> None:
                     weights=not chosen.no_weights,
                     specification=chosen.specification,
                 )
-            except (RecordError, CheckpointError) as error:
-                print(f"skipped: {error}", file=sys.stderr)
+            except (RecordError, CheckpointError, ValueError, OSError) as error:
+                print(f"skipped: {system}, seed {seed}: {error}", file=sys.stderr)
                 continue
             print(read_record(folder).describe(), flush=True)
 

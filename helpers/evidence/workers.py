@@ -25,7 +25,7 @@ from helpers.evidence.matrix import Run
 from helpers.evidence.recorder import CHECKPOINT, record_run, write_run
 from helpers.evidence.records import RecordError, digest, read_record
 from helpers.files import PROJECT, write_atomically
-from helpers.gan.resume import CheckpointError
+from helpers.gan.resume import CheckpointError, MismatchError
 
 
 class Unfit(RuntimeError):
@@ -238,6 +238,8 @@ def _work_there(run: Run, files: dict[str, bytes], device: str, seconds: float, 
             work_on(run, Path(runs), device, seconds, every=inf)
             names = {path.name for path in folder.iterdir()} - {"lock", f"{CHECKPOINT}.previous"}
             return {name: (folder / name).read_bytes() for name in names}
+    except MismatchError:  # the same on every worker
+        raise
     except (RecordError, CheckpointError, DataError, OSError) as error:  # its disk, its data
         raise Unfit(worker.address, f"{run}: {error}") from error
 

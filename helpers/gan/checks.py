@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.data.images import to_unit_range
+from helpers.gan.networks import MinibatchStd
 
 
 def check_data(images, labels, settings) -> None:
@@ -28,7 +29,7 @@ def check_data(images, labels, settings) -> None:
 
 
 @torch.no_grad()
-def check_networks(generators, discriminator, two_images, labels) -> None:
+def check_networks(generators, discriminator, two_images, labels, batch_size: int) -> None:
     """Refuse networks that do not fit the data or each other, by a trial on two images that changes nothing."""
     if not len(generators):
         raise ValueError("generators=[]; allowed: a list of at least one generator")
@@ -44,6 +45,14 @@ def check_networks(generators, discriminator, two_images, labels) -> None:
             allowed = f"0 to {classes - 1}" if classes else f"None, as generator {k} is not conditional"
             raise ValueError(f"labels: from {labels.min()} to {labels.max()}; allowed: {allowed}")
         _trial(f"generator {k}", generator, real.new_zeros(len(real), generator.latent_dim), two_labels, real.shape)
+    if labels is not None and getattr(discriminator, "classes", None) == 0:  # it would take them without a word
+        raise ValueError("labels: given; allowed: None, as the discriminator is not conditional")
+    for group in (layer.group for layer in discriminator.modules() if isinstance(layer, MinibatchStd)):
+        if batch_size % group:
+            raise ValueError(
+                f"batch_size={batch_size}; allowed: multiples of {group}, the discriminator's MinibatchStd group, "
+                "else groups mix real and fake"
+            )
     _trial("the discriminator", discriminator, real, two_labels, real.shape[:1])
 
 

@@ -25,6 +25,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read, written or continued from; the message names the file and what to do."""
 
 
+class MismatchError(CheckpointError):
+    """A checkpoint that this training cannot go on from, wherever it is tried."""
+
+
 @contextmanager
 def resumed(trainer, path: Path):
     """Continue a trainer from the checkpoint at ``path``, or write its first one; nobody else may meanwhile."""
@@ -40,12 +44,17 @@ def resumed(trainer, path: Path):
         if state is None:
             save_checkpoint(path, training_state(trainer))  # a full disk shows now, not after hours
         else:
-            try:
-                restore(trainer, state)
-            except Exception as error:  # whatever the parts say of a state that is not theirs
-                remedy = "choose another path, or delete it to start again"
-                raise CheckpointError(f"{path} cannot be continued: {error}; {remedy}") from error
+            continue_from(path, trainer, state)
         yield
+
+
+def continue_from(path: Path, trainer, state: dict) -> None:
+    """``restore`` what was loaded from ``path``; MismatchError where that cannot be."""
+    try:
+        restore(trainer, state)
+    except Exception as error:  # whatever the parts say of a state that is not theirs
+        remedy = "choose another path, or delete it to start again"
+        raise MismatchError(f"{path} cannot be continued: {error}; {remedy}") from error
 
 
 def save_if_due(trainer, path: Path, every: int) -> None:
@@ -121,7 +130,8 @@ def restore(trainer, state: dict) -> None:
 def _draw_anew(trainer, device_before: str) -> None:
     """Random numbers that this run has not seen yet: another kind of device cannot go on with the saved ones."""
     done = len(trainer.history)
-    seed = (trainer.settings.seed + (done + 1) * 2**32) % 2**63
+    # 32 well-mixed bits: torch's CPU generator takes no more of a seed than its lowest 32.
+    seed = int.from_bytes(hashlib.sha256(f"{trainer.settings.seed} after {done}".encode()).digest()[:4], "little")
     trainer.rng.manual_seed(seed)
     if _has_dropout(trainer):
         _global_random(trainer).manual_seed(seed)
@@ -131,8 +141,9 @@ def _draw_anew(trainer, device_before: str) -> None:
 
 
 def _has_dropout(trainer) -> bool:
-    """Dropout draws from torch's global random numbers, all else from the trainer's own."""
-    return any(isinstance(module, torch.nn.Dropout) for module in trainer.discriminator.modules())
+    """Dropout of any kind draws from torch's global random numbers, all else from the trainer's own."""
+    layers = (*trainer.generators.modules(), *trainer.discriminator.modules())
+    return any(isinstance(layer, torch.nn.modules.dropout._DropoutNd) for layer in layers)
 
 
 def _global_random(trainer):

@@ -52,7 +52,7 @@ class Trainer:
         self.labels = None if labels is None else labels.to(images.device)
         self.generators = nn.ModuleList(generators).to(self.device)
         self.discriminator = discriminator.to(self.device)
-        check_networks(generators, discriminator, images[:2].to(self.device), labels)
+        check_networks(generators, discriminator, images[:2].to(self.device), labels, settings.batch_size)
         self.generators.train(), self.discriminator.train()
         self.latent_dim = generators[0].latent_dim
         self.generator_parameters = list(self.generators.parameters())

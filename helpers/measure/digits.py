@@ -148,13 +148,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="where the weights are written")
     chosen = parser.parse_args(arguments)
-    chosen.device = str(pick_device(chosen.device))
+    try:
+        chosen.device = str(pick_device(chosen.device))
+    except ValueError as error:
+        parser.error(str(error))
 
     train = load_images(chosen.dataset, train=True, device=chosen.device)
     test = load_images(chosen.dataset, train=False, device=chosen.device)
     if train.notice or test.notice:
         parser.error(f"A classifier needs the real images. {train.notice or test.notice}")
     settings = {name: getattr(chosen, name) for name in ("epochs", "batch_size", "learning_rate", "seed")}
+    chosen.folder.mkdir(parents=True, exist_ok=True)  # one that cannot be made shows now, not after the training
     started = time.perf_counter()
     classifier = train_classifier(train.images, train.labels, **settings)
     seconds = time.perf_counter() - started

@@ -145,8 +145,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="where the weights are written")
     chosen = parser.parse_args(arguments)
-    chosen.device = str(pick_device(chosen.device))
+    try:
+        chosen.device = str(pick_device(chosen.device))
+    except ValueError as error:
+        parser.error(str(error))
     faces = load_faces_split(SIDE, device=chosen.device)
+    chosen.folder.mkdir(parents=True, exist_ok=True)  # one that cannot be made shows now, not after the training
     started = time.perf_counter()
     encoder, loss = train_encoder(faces.images, epochs=chosen.epochs, seed=chosen.seed)
     seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ raises over what a reader wrote. Where the right answer comes from a run, the no
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from inspect import signature
 
@@ -84,7 +85,7 @@ class Function:
         results = []
         for arguments in self.inputs:
             try:
-                results.append(answer(*arguments))
+                results.append(answer(*deepcopy(arguments)))  # one that works in place must not change the inputs
             except NotImplementedError:
                 return None, "replace the dots by your code"
             except Exception as error:  # whatever the reader's code does wrong is shown, not raised

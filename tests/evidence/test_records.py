@@ -22,7 +22,7 @@ from helpers.evidence.records import RecordError, load_runs, read_record
 from helpers.evidence.remeasure import remeasure
 from helpers.gan.history import History
 from helpers.gan.networks import Discriminator, Generator
-from helpers.gan.resume import load_checkpoint, save_checkpoint
+from helpers.gan.resume import CheckpointError, load_checkpoint, save_checkpoint
 from helpers.gan.systems import SYSTEMS, make_trainer
 from helpers.measure import judge
 
@@ -211,6 +211,30 @@ def test_a_damaged_checkpoint_of_a_recorder_is_named_on_the_command_line(tmp_pat
     assert (
         "skipped: " in (said := capsys.readouterr().err) and "checkpoint.pt is damaged" in said and "delete it" in said
     )
+
+
+def test_a_checkpoint_that_cannot_be_continued_is_named_and_the_other_runs_are_made(tmp_path, capsys):
+    for _ in range(2):
+        record_run("gan", "ring", 3, 5, tmp_path, progress=False, pause=lambda: True)
+    arguments = ["--systems", "gan", "--dataset", "ring", "--seeds", "3", "4", "--epochs", "1"]
+    recorder.main([*arguments, "--runs", str(tmp_path)])
+    said = capsys.readouterr()
+    assert "skipped: gan, seed 3: " in said.err and "checkpoint.pt cannot be continued" in said.err
+    assert "2 epochs already, epochs=1 here" in said.err and "delete it" in said.err
+    assert "GAN, seed 4: 1 epochs, complete" in said.out
+    with pytest.raises(CheckpointError, match="seed3.checkpoint.pt cannot be continued.*batch_size: 100 there, 50"):
+        record_run("gan", "ring", 3, 5, tmp_path, progress=False, batch_size=50)
+
+
+def test_a_missing_ruler_is_not_reported_as_a_folder_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    def missing(*_):
+        raise FileNotFoundError("The weights x are missing. Train it again with: y")
+
+    monkeypatch.setattr(recorder, "Judge", missing)
+    with pytest.raises(FileNotFoundError, match="Train it again"):
+        make(tmp_path)
+    recorder.main(["--systems", "gan", "--dataset", "ring", "--seeds", "3", "--epochs", "1", "--runs", str(tmp_path)])
+    assert capsys.readouterr().err == "skipped: gan, seed 3: The weights x are missing. Train it again with: y\n"
 
 
 def test_samples_that_are_kept_grow_slowly_with_the_seeds(tmp_path):

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -20,6 +21,7 @@ from helpers.evidence.matrix import Run
 from helpers.evidence.recorder import record_run
 from helpers.evidence.records import read_record
 from helpers.evidence.workers import Unfit
+from helpers.gan.resume import CheckpointError, MismatchError
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "helpers.evidence.replicate"]
@@ -312,6 +314,18 @@ def test_a_full_disk_on_a_worker_is_reported_with_the_runs_name(cluster, plain, 
     (refused,) = [line for line in capsys.readouterr().err.splitlines() if "No space left on device" in line]
     assert refused.startswith("tcp://127.0.0.1:") and "gets no more runs: ring gan seed 0: " in refused
     assert_all_as(plain, tmp_path / "runs", "ring/gan/seed0")
+
+
+@pytest.mark.parametrize(("error", "found"), [(MismatchError, MismatchError), (CheckpointError, Unfit)])
+def test_a_checkpoint_of_another_training_is_no_fault_of_the_worker(error, found, tmp_path, monkeypatch):
+    def work_on(*_, **__):
+        raise error("checkpoint.pt")
+
+    worker = SimpleNamespace(address="tcp://a", local_directory=tmp_path)
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(get_worker=lambda: worker))
+    monkeypatch.setattr(workers, "work_on", work_on)
+    with pytest.raises(found):
+        workers._work_there(Run("ring", "gan", 5, 4), {}, "cpu", 0, workers.describe_code())
 
 
 def test_a_run_that_another_process_has_is_left_to_it(cluster, tmp_path):

@@ -28,9 +28,12 @@ def images_for(name: str) -> ImageSet:
     return ImageSet("noise", pixels * 2 - 1, torch.zeros(20, dtype=torch.int64))
 
 
+def size_for(name: str) -> int:
+    return 2 if name.startswith("conv") else 25 if name.endswith("_std") else 4  # 25: one group
+
+
 def make(name: str, epochs: int = 3, **settings):
-    size = 2 if name.startswith("conv") else 4
-    options = {"batch_size": size, "grid_size": 4, "grid_epochs": (0, 2), "seed": 3} | settings
+    options = {"batch_size": size_for(name), "grid_size": 4, "grid_epochs": (0, 2), "seed": 3} | settings
     return make_trainer(name, images_for(name), epochs=epochs, **options)
 
 
@@ -165,8 +168,8 @@ def test_on_a_gpu_the_graph_trains_as_the_plain_loop(name):
         torch.use_deterministic_algorithms(True, warn_only=True)
         images = images_for(name)
         images = ImageSet(images.name, images.images.cuda(), images.labels.cuda())
-        size = 2 if name.startswith("conv") else 4
-        trainer = make_trainer(name, images, epochs=3, batch_size=size, grid_size=4, seed=3, cuda_graph=cuda_graph)
+        options = {"epochs": 3, "batch_size": size_for(name), "grid_size": 4, "seed": 3}
+        trainer = make_trainer(name, images, cuda_graph=cuda_graph, **options)
         trainer.fit(progress=False)
         return trainer
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers.data import ImageSet
 from helpers.measure import digits as c
+from helpers.measure import faces
 
 LEAST_ACCURACY = {"mnist": 0.99, "fashion_mnist": 0.91}
 
@@ -125,3 +126,28 @@ def test_the_command_refuses_stand_in_images(tmp_path, monkeypatch, capsys):
         c.main(["--dataset", "mnist", "--folder", str(tmp_path)])
     assert "STAND-IN DATA is used" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ruler", "load", "train"), [(c, "load_images", "train_classifier"), (faces, "load_faces_split", "train_encoder")]
+)
+def test_the_folder_for_the_weights_is_made_before_the_training(ruler, load, train, tmp_path, monkeypatch):
+    class Training(Exception):
+        pass
+
+    def begin(*_, **__):
+        assert folder.is_dir()
+        raise Training
+
+    folder = tmp_path / "new" / "folder"
+    monkeypatch.setattr(ruler, load, lambda *_, **__: ImageSet("real", *blobs(20)))
+    monkeypatch.setattr(ruler, train, begin)
+    with pytest.raises(Training):
+        ruler.main(["--folder", str(folder)])
+
+
+@pytest.mark.parametrize("ruler", [c, faces])
+def test_a_device_that_is_not_there_ends_the_command_with_a_sentence(ruler, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        ruler.main(["--device", "nowhere", "--folder", str(tmp_path)])
+    assert "device='nowhere' cannot be used here" in capsys.readouterr().err

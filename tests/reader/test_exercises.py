@@ -135,6 +135,14 @@ def test_questions_about_functions(capsys):
     assert "the average over the batch is asked" in judged(capsys, mean, torch.square)
 
 
+def test_a_function_that_works_in_place_is_judged_by_its_value_and_changes_no_input(capsys):
+    given = torch.tensor([1.0, -2.0])
+    question = Function(lambda x: x.clamp(min=0), ((given,),), "a ramp")
+    assert judged(capsys, question, lambda x: x.clamp_(min=0)).startswith("[OK]")
+    assert judged(capsys, question, lambda x: x.add_(1)).startswith("Not right yet")
+    assert given.tolist() == [1.0, -2.0]
+
+
 def test_open_designs(capsys):
     question = Design(
         lambda answer, least: None if len(answer) >= least else f"{len(answer)} of {least}", "long enough"
