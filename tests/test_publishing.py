@@ -113,8 +113,10 @@ def test_a_failed_job_opens_an_issue_or_adds_to_it(tmp_path):
     stub = tmp_path / "gh"
     stub.write_text(
         f"#!{sys.executable}\nimport json, sys\n"
-        "opened = [{'title': 'Weekly run failed: oldest', 'number': 7}]\n"
-        "if sys.argv[1:3] == ['issue', 'list']: print(json.dumps(opened))\n"
+        "opened = [{'title': 'a reader asks', 'number': 8}] * 30\n"
+        "opened += [{'title': 'Weekly run failed: oldest', 'number': 7}]\n"
+        "count = int(sys.argv[sys.argv.index('--limit') + 1]) if '--limit' in sys.argv else 30\n"
+        "if sys.argv[1:3] == ['issue', 'list']: print(json.dumps(opened[:count]))\n"
         f"else: print(json.dumps(sys.argv[1:]), file=open({str(tmp_path / 'calls')!r}, 'a'))\n"
     )
     stub.chmod(stub.stat().st_mode | stat.S_IXUSR)

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 from base64 import b64decode
@@ -204,6 +205,25 @@ def test_without_npm_it_is_said_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(build_site.shutil, "which", lambda name: None)
     with pytest.raises(SystemExit, match="apt-get install npm.*--plain-formulas"):
         build_site.fetch_mathjax()
+
+
+def test_mathjax_is_unpacked_by_a_python_whose_tarfile_knows_no_filters(monkeypatch, tmp_path):
+    def pack(command, cwd, **_):
+        for name in ("package/es5/tex-svg-full.js", "package/LICENSE"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("text")
+        with tarfile.open(Path(cwd) / "mathjax.tgz", "w:gz") as packed:
+            packed.add(tmp_path / "package", "package")
+        return subprocess.CompletedProcess(command, 0)
+
+    extract = tarfile.TarFile.extractall
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda packed, path: extract(packed, path))  # as in 3.11.3
+    monkeypatch.setattr(build_site, "MATHJAX", tmp_path / "build" / "mathjax-3" / "mathjax" / "tex-svg-full.js")
+    monkeypatch.setattr(build_site.shutil, "which", lambda name: name)
+    monkeypatch.setattr(build_site.subprocess, "run", pack)
+    (tmp_path / "build").mkdir()
+    build_site.fetch_mathjax()
+    assert build_site.MATHJAX.read_text() == "text"
 
 
 # ---- to take along -------------------------------------------------------------------------------------------------

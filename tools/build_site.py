@@ -151,7 +151,8 @@ def fetch_mathjax() -> None:
             raise SystemExit(f"npm could not fetch mathjax@{MATHJAX_VERSION}; its message stands above")
         (archive,) = Path(temporary).glob("*.tgz")
         with tarfile.open(archive) as packed:
-            packed.extractall(temporary, filter="data")
+            packed.extraction_filter = getattr(tarfile, "data_filter", None)  # extractall's filter="data" is of 3.11.4
+            packed.extractall(temporary)
         package = Path(temporary) / "package"
         (package / MATHJAX.parent.name).mkdir()  # what the site takes of it: one file and its licence
         shutil.copyfile(package / "es5" / MATHJAX.name, package / MATHJAX.parent.name / MATHJAX.name)

@@ -15,7 +15,8 @@ def gh(*arguments: str) -> str:
 
 def main() -> None:
     results = json.loads(os.environ["RESULTS"])
-    opened = {issue["title"]: issue["number"] for issue in json.loads(gh("issue", "list", "--json", "title,number"))}
+    listed = gh("issue", "list", "--limit", "1000", "--json", "title,number")  # by itself it lists 30
+    opened = {issue["title"]: issue["number"] for issue in json.loads(listed)}
     for job in (name for name, outcome in results.items() if outcome["result"] == "failure"):
         title, text = f"Weekly run failed: {job}", f"The log: {os.environ['RUN_ADDRESS']}"
         if title in opened:

@@ -87,10 +87,11 @@ def draw(histories: list) -> None:
     grids = {
         f"{history.label}, generator {k}": samples
         for history in histories
-        for k, samples in enumerate(history.grids[len(history)], 1)
+        for k, samples in enumerate(history.grids.get(len(history), ()), 1)  # none of a run that diverged before
     }
-    title = f"Samples after {len(histories[0])} epochs"
-    save_figure("samples", figures.sample_grids(grids, title))
+    if grids:
+        title = f"Samples after {max(map(len, histories))} epochs"
+        save_figure("samples", figures.sample_grids(grids, title))
 
 
 def save_figure(name: str, figure) -> None:
@@ -122,7 +123,7 @@ def run_notebook(path: Path) -> tuple[float, str]:
     try:
         execute(notebook, folder, environment)
     except Exception as error:  # the other notebooks still run, and this error is reported
-        problem = str(error).strip().splitlines()[-1]
+        problem = (str(error).strip() or repr(error)).splitlines()[-1]
     normalise(notebook)
     write_notebook(notebook, folder / path.name)
     return time.perf_counter() - start, problem

@@ -38,7 +38,7 @@ from helpers.evidence.comparison import (
     convergence,
     seconds_per_epoch,
 )
-from helpers.evidence.inference import LEVEL, Effect, Interval, holm
+from helpers.evidence.inference import LEAST_SEEDS, LEVEL, Effect, Interval, holm
 
 # The paper sees SNGAN converge at epoch 125. The final level is a mean over the last fifth of a run, and can only be
 # compared with what comes before: that fifth has to begin after epoch 125.
@@ -80,7 +80,7 @@ class Finding:
             return NOT_MEASURED
         if self.too_short:
             return TOO_SHORT
-        if isinstance(self.effect, Effect) and not self.effect.enough:
+        if min(seeds) < LEAST_SEEDS:  # a benchmark's rounds, too
             return NO_SEEDS
         return UNSETTLED if self.settles is False else OPEN if self.settles is None else None
 

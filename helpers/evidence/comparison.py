@@ -244,7 +244,8 @@ class Table:
 
 
 def tabulate(runs: dict[str, list[records.Record]], epochs: int, dataset: str = "mnist") -> Table:
-    """The table at ``epochs``; runs that are shorter (and did not diverge) are left out."""
+    """The table at ``epochs``; runs that are shorter (and did not diverge) are left out, and systems without runs."""
+    runs = {system: each for system, each in runs.items() if each}
     compared = {system: whole_runs(each, epochs) for system, each in runs.items()}
     measured = [set(run.quality) for each in compared.values() for run in each]
     judged = max((epoch for epoch in set.intersection(*measured) if epoch <= epochs), default=0) if measured else 0

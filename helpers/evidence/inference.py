@@ -50,8 +50,11 @@ class Interval:
         return f"{self.mean:.3g}{listed}" if len(self.values) > 1 else str(self)
 
     def p(self, border: float) -> float:
-        """0 where the whole interval lies on one side of the border, else 1: an interval that is no t interval."""
-        return 1.0 if self.low <= border <= self.high else 0.0
+        """0 where the whole interval lies on one side of the border, else 1: an interval that is no t interval.
+
+        1 also where the interval is unknown.
+        """
+        return 0.0 if border < self.low or border > self.high else 1.0
 
     def __str__(self) -> str:
         if not self.seeds:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from math import log
 from pathlib import Path
 from statistics import median
@@ -25,7 +26,7 @@ from helpers.gan.history import History
 from helpers.gan.multiverse import OTHER_SETTINGS, ROWS
 from helpers.gan.networks import count_parameters
 from helpers.gan.resume import CheckpointError, load_checkpoint
-from helpers.gan.systems import SYSTEMS
+from helpers.gan.systems import SYSTEMS, allowed_systems
 
 MATRIX = PROJECT / "data" / "matrix.csv"
 SMOKE = PROJECT / "data" / "matrix_smoke.csv"  # seconds: shows that everything works
@@ -106,6 +107,8 @@ def _read_row(place: str, cells: list[str]) -> Row:
         check("settings", name, name in (OURS, "all", *OTHER_SETTINGS), f"{OURS}; all; {', '.join(OTHER_SETTINGS)}")
     names = ROWS if settings == "all" else [None if name == OURS else name for name in settings.split()]
     check("settings", settings, "all" not in names, "all alone, or several names")
+    for system, allowed in product(systems.split(), [allowed_systems(OTHER_SETTINGS.get(name)) for name in names]):
+        check("system", system, system in allowed, f"with these settings {', '.join(allowed)}")
     seeds = range(int(first), int(last) + 1)
     return Row(purpose, dataset, tuple(systems.split()), seeds, int(epochs), weights == "yes", tuple(names))
 

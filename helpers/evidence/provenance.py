@@ -27,13 +27,15 @@ def describe_environment(device: str) -> dict:
 
 
 def revision() -> str:
-    """The commit that the code stands at, with "+" if helpers differs from it."""
+    """The commit that the code stands at, with "+" if helpers differs from it; "unknown" for a copy without git."""
 
     def git(*arguments):
         command = ["git", *arguments]
         return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if git("rev-parse", "--show-prefix"):  # a folder inside another project's repository
+            return "unknown"
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "helpers") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -26,7 +26,7 @@ from helpers.files import write_atomically
 from helpers.gan.history import History
 from helpers.gan.multiverse import OTHER_SETTINGS
 from helpers.gan.resume import CheckpointError, continue_from, load_checkpoint, save_checkpoint
-from helpers.gan.systems import SYSTEMS, make_trainer
+from helpers.gan.systems import SYSTEMS, allowed_systems, make_trainer
 from helpers.measure.judge import Judge, find_ruler
 
 COMMAND = "python -m helpers.evidence.recorder"
@@ -271,6 +271,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder to write to")
     chosen = parser.parse_args(arguments)
+    if unsuited := set(chosen.systems) - set(allowed_systems(OTHER_SETTINGS.get(chosen.specification))):
+        parser.error(
+            f"--specification {chosen.specification} does not suit {', '.join(sorted(unsuited))}; leave it out"
+        )
     torch.set_num_threads(chosen.threads)
     try:
         chosen.device = str(

@@ -85,13 +85,13 @@ def read_record(folder: Path) -> Record:
         history = History.from_dict(content["history"])
         for name, expected in content["files"].items():
             if digest((path.parent / name).read_bytes()) != expected:
-                raise RecordError(f"{path.parent / name} is damaged: its checksum does not match")
+                raise ValueError(f"{name} is damaged: its checksum does not match")
         with np.load(path.parent / "grids.npz", allow_pickle=False) as grids:
             history.grids = {int(epoch): grids[epoch] for epoch in grids.files}
+        quality = {int(epoch): numbers for epoch, numbers in content["quality"].items()}
+        return Record(path.parent, history, content["provenance"], quality)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path.parent} cannot be read as a record ({error!r}); record it again") from error
-    quality = {int(epoch): numbers for epoch, numbers in content["quality"].items()}
-    return Record(path.parent, history, content["provenance"], quality)
 
 
 def read_floor(dataset: str, runs: Path = RUNS) -> dict[str, float]:
@@ -102,7 +102,7 @@ def read_floor(dataset: str, runs: Path = RUNS) -> dict[str, float]:
     path = Path(runs) / dataset / "floor.json"
     try:
         return unseal(path)["quality"] if path.exists() else {}
-    except (RecordError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         warnings.warn(f"left out: {path} cannot be read ({error!r}); measure it again with --floor", stacklevel=2)
         return {}
 
@@ -147,13 +147,13 @@ def seal(body: dict) -> bytes:
 
 
 def unseal(path: Path) -> dict:
-    """The content of a file that ``seal`` made; RecordError if it was changed or has another format."""
+    """The content of a file that ``seal`` made; ValueError if it was changed or has another format."""
     content = json.loads(path.read_text(encoding="utf-8"))
     body = {key: value for key, value in content.items() if key != "sha256"}
     if content["sha256"] != digest(_to_json(body)):
-        raise RecordError(f"{path} is damaged: its checksum does not match")
+        raise ValueError(f"{path.name} is damaged: its checksum does not match")
     if content["format"] != FORMAT:
-        raise RecordError(f"{path} has format {content['format']}, this program reads {FORMAT}")
+        raise ValueError(f"{path.name} has format {content['format']}, this program reads {FORMAT}")
     return content
 
 

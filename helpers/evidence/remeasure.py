@@ -10,13 +10,11 @@ import json
 import time
 from pathlib import Path
 
-import torch
-
 from helpers.data.catalogue import load_dataset
 from helpers.evidence.provenance import describe_environment
 from helpers.evidence.records import RUNS, RecordError, read_record, seal
 from helpers.files import write_atomically
-from helpers.gan.systems import SYSTEMS
+from helpers.gan.systems import make_trainer
 from helpers.measure.judge import find_ruler
 
 CLOSE = 0.01  # of the recorded FID
@@ -26,16 +24,13 @@ def remeasure(folder: Path) -> list[str]:
     """Add what the data set's ruler measures and the record lacks, for the mixture; the names that were added."""
     record = read_record(folder)
     last = max(record.quality)
-    ruler, generators = _ruler_and_generators(folder, record)
-    latents = torch.randn(
-        ruler.count // len(generators),
-        generators[0].latent_dim,
-        generator=torch.Generator().manual_seed(record.seed + 2),
-    )
-    with torch.no_grad():  # as the judge draws them: the same latents for every generator
-        samples = torch.cat([generator(latents) for generator in generators])
-    found = ruler.measure(samples)
     then = record.quality[last]["mixture"]
+    if "fid" not in then:
+        raise RecordError(f"{folder}: no FID was recorded, which would have to come out again; nothing is added")
+    ruler, trainer = _ruler_and_trainer(folder, record)
+    players = len(set(trainer.generators))  # as the judge counts and draws them
+    samples = trainer.sample(count=ruler.count // players, seed=record.seed + 2)[:players]
+    found = ruler.measure(samples.flatten(0, 1))
     if abs(found["fid"] / then["fid"] - 1) > CLOSE:
         raise RecordError(f"{folder}: FID {found['fid']:.4g} where {then['fid']:.4g} was recorded; nothing is added")
     new = {name: float(f"{value:.9g}") for name, value in found.items() if name not in then}
@@ -54,18 +49,15 @@ def remeasure(folder: Path) -> list[str]:
     return sorted(new)
 
 
-def _ruler_and_generators(folder: Path, record):
+def _ruler_and_trainer(folder: Path, record):
     dataset, system = Path(folder).parts[-3:-1]
-    ruler = find_ruler(dataset, load_dataset(dataset))
+    images = load_dataset(dataset)
+    ruler = find_ruler(dataset, images)
     if ruler is None:
         raise RecordError(f"{folder}: {dataset} is not the real thing here, so nothing can be measured")
-    torch.manual_seed(0)
-    generators, _ = SYSTEMS[system].networks((1, 28, 28), 0)
-    weights = record.weights()
-    torch.nn.ModuleList(generators).load_state_dict(
-        {key.removeprefix("generators."): value for key, value in weights.items()}
-    )
-    return ruler, [generator.eval() for generator in generators]
+    trainer = make_trainer(system, images, batch_size=record.history.settings["batch_size"])
+    record.give_weights(trainer.generators)
+    return ruler, trainer
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -108,10 +108,10 @@ def replicate(todo: list[Run], place, progress: Progress) -> dict[Run, Exception
                 progress.bar.set_postfix_str("waiting for workers")
                 time.sleep(LOOK)
     except KeyboardInterrupt:
-        progress.say("stopping: what is under way ends its epoch and is kept")
-        place.stop()
+        progress.say(f"stopping: {place.stop()}")
         for future in wait(under_way).done:
-            collect(future)
+            if not future.cancelled():
+                collect(future)
         raise
     finally:
         place.close()
@@ -157,6 +157,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cluster", help="the address of a Dask scheduler, tcp://HOST:PORT, instead of processes here")
     parser.add_argument("--interval", type=float, default=10, help="minutes after which a run is brought in (10)")
     chosen = parser.parse_args(arguments)
+    if chosen.processes is not None and chosen.processes < 1:
+        parser.error(f"--processes {chosen.processes}; allowed: a whole number of at least 1")
     try:
         rows, runs = matrix.choose(chosen)
     except ValueError as error:

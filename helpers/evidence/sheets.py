@@ -201,7 +201,10 @@ def length_sheet(runs: dict[str, list[Record]], lengths, system: str = "psg_aver
         rows.append(
             [
                 epochs,
-                *(f"{1 - mine.mean / theirs.mean:.0%}" for mine, theirs in (gaps, halved)),
+                *(
+                    f"{1 - mine.mean / theirs.mean:.0%}" if len(table.labels) == 2 else "—"
+                    for mine, theirs in (gaps, halved)
+                ),
                 *(each.by_seed() for each in converged),
             ]
         )

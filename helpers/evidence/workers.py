@@ -93,9 +93,10 @@ class Processes:
             self._pools.pop(place).shutdown()
             raise RuntimeError("its process died; was it killed, or is memory short?") from error
 
-    def stop(self) -> None:
-        """Let every run end its epoch, write a checkpoint and come back."""
+    def stop(self) -> str:
+        """Let every run end its epoch, write a checkpoint and come back; that, in words for the reader."""
         self._stopped.set()
+        return "what is under way ends its epoch and is kept"
 
     def close(self) -> None:
         self.stop()
@@ -188,10 +189,12 @@ class Cluster:
         finally:
             lock.release()
 
-    def stop(self) -> None:
-        """Leave the cluster's work undone: what was submitted ends as cancelled."""
-        for future in self._busy:
-            future.cancel()
+    def stop(self) -> str:
+        """Leave the cluster's work undone: what was submitted ends as cancelled; that, in words for the reader."""
+        for future in [future for future in self._busy if future.cancel()]:
+            _, lock = self._busy.pop(future)
+            lock.release()
+        return "what the cluster has under way is left undone; it goes on from what last came back"
 
     def close(self) -> None:
         self._client.close()

@@ -135,13 +135,17 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, *data_shape) images and, if conditional, (N,) labels to (N,) logits."""
+        return self.layers(self._inputs(images, labels)).squeeze(1)
+
+    def tell_apart(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N, *data_shape) fakes to (N, sources) logits of which generator drew each; only with ``sources``."""
+        return self.source_head(self.layers[:-1](self._inputs(images, labels)))
+
+    def _inputs(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """What the first layer sees, (N, width)."""
         if self.unit_pixels:
             images = (images + 1) / 2
-        return self.layers(_join(images.flatten(1), labels, self.classes)).squeeze(1)
-
-    def tell_apart(self, images: Tensor) -> Tensor:
-        """(N, *data_shape) fakes to (N, sources) logits of which generator drew each; only with ``sources``."""
-        return self.source_head(self.layers[:-1](images.flatten(1)))
+        return _join(images.flatten(1), labels, self.classes)
 
 
 class AutoEncoder(nn.Module):

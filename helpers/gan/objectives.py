@@ -20,7 +20,10 @@ from helpers.gan.networks import to_be_differentiated_twice
 
 @dataclass
 class Objective:
-    """What all games share: no penalties, nothing after a step, every tuple counts the same."""
+    """What all games share: no penalties, nothing after a step, every tuple counts the same.
+
+    One object serves one run: a game may remember (``state_dict``), and would go on with that in the next.
+    """
 
     threshold: ClassVar[float | None] = 0.0  # D calls a sample real above this score; None: it takes no such decision
     is_probability: ClassVar[bool] = False  # sigmoid(score) is the probability that the sample is real
@@ -95,7 +98,7 @@ class Objective:
 
 @dataclass
 class PSG(Objective):
-    """PSG-GAN (Park, Doh & Yang) for any number K of generators; K = 1 is the plain non-saturating GAN.
+    """PSG-GAN (Park, Doh & Yang) for any number K of generators; the average rule with K = 1 is the plain GAN.
 
     D's loss (slides): sp(-s_x) + mean over k of sp(s_k); with ``fakes="sum"`` the mean is a sum.
     Generator k's loss: sp(-s_k), that is BCE(s_k, 1).
@@ -278,7 +281,10 @@ class Hinge(Objective):
 
 @dataclass
 class LSGAN(Objective):
-    """Mao et al. 2017, eq. (10) of the source, on raw scores: D: ((s_x - b)^2 + (s_g - a)^2) / 2, G: (s_g - c)^2/2."""
+    """Mao et al. 2017, eq. (10) of the source, on raw scores: D: ((s_x - b)^2 + (s_g - a)^2) / 2, G: (s_g - c)^2/2.
+
+    a is below b, so that here, too, the more real a sample looks to D, the higher is its score.
+    """
 
     a: float = 0.0
     b: float = 1.0
@@ -287,6 +293,8 @@ class LSGAN(Objective):
     def __post_init__(self):
         for name in ("a", "b", "c"):
             self._check_number(name)
+        if self.a >= self.b:
+            raise ValueError(f"a={self.a!r}, b={self.b!r}; allowed: a below b")
 
     @property
     def threshold(self) -> float:

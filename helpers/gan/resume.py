@@ -195,7 +195,8 @@ def load_checkpoint(path: Path) -> dict | None:
     problem = None
     for file in filter(Path.exists, (Path(path), _predecessor(Path(path)))):
         try:
-            content, checksum = file.read_bytes()[:-32], file.read_bytes()[-32:]
+            whole = file.read_bytes()
+            content, checksum = whole[:-32], whole[-32:]
             if checksum != _checksum(content):
                 raise ValueError("its checksum does not match")
             with zipfile.ZipFile(BytesIO(content)) as archive:

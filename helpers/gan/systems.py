@@ -5,6 +5,7 @@ A system is chosen by its name, "psg_average" say, and becomes a ready Trainer f
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 
 import torch
 from torch import nn
@@ -21,7 +22,8 @@ from helpers.gan.training import Settings, Trainer
 class System:
     """One row of the table below.
 
-    networks: (data_shape, classes) -> (list of generators, discriminator), drawn from torch's global random numbers
+    networks: (data_shape, classes) -> (list of generators, discriminator), drawn from torch's global random numbers;
+        some also take options of the discriminator, see ``allowed_systems``
     objective: -> a fresh objective; settings: what differs from Settings' defaults; conditional: it sees labels
     """
 
@@ -153,6 +155,14 @@ SYSTEMS = {
 }
 
 
+def allowed_systems(specification: Specification | RateFactor | None = None) -> list[str]:
+    """The names of all systems, or of those that a specification suits: one of D's needs networks that take options."""
+    if not specification or not specification.of_discriminator():
+        return list(SYSTEMS)
+    parameters = {name: signature(system.networks).parameters.values() for name, system in SYSTEMS.items()}
+    return [name for name, each in parameters.items() if any(one.kind is one.VAR_KEYWORD for one in each)]
+
+
 def make_trainer(
     name: str,
     image_set: ImageSet,
@@ -166,8 +176,8 @@ def make_trainer(
     The seed decides the networks' first weights, the batch order, the latents and dropout. (torch's global random
     numbers start from it anew.)
     """
-    if name not in SYSTEMS:
-        raise ValueError(f"system={name!r}; allowed: {', '.join(map(repr, SYSTEMS))}")
+    if name not in (allowed := allowed_systems(specification)):
+        raise ValueError(f"system={name!r}; allowed: {', '.join(map(repr, allowed))}")
     system = SYSTEMS[name]
     chosen = specification.settings(system.settings) if specification else {}
     settings = Settings(**({"label": system.label} | system.settings | chosen | settings))

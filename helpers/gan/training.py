@@ -128,9 +128,9 @@ class Trainer:
         self.optimizer_g.zero_grad()
         loss.backward(inputs=self.generator_parameters)  # no gradients for the discriminator's weights
         if objective.may_skip_players:  # with a zero gradient Adam's momentum would still move a player
-            for generator, takes_part in zip(self.generators, weights.any(1).tolist(), strict=True):
-                if not takes_part:
-                    generator.zero_grad()
+            plays = zip(self.generators, weights.any(1).tolist(), strict=True)
+            for generator in set(self.generators) - {one for one, takes_part in plays if takes_part}:
+                generator.zero_grad()
         self.optimizer_g.step()
         each = losses.detach().mean(1)
         measures = {"g_loss": each.mean()} | {f"g{k}_loss": value for k, value in enumerate(each, 1)}

@@ -35,8 +35,11 @@ def discriminator_measures(objective: Objective, real: Tensor, fake: Tensor) -> 
 
 
 def grad_norm(network: nn.Module) -> Tensor:
-    """The 2-norm of all gradients of a network taken together."""
-    return nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+    """The 2-norm of all gradients of a network taken together; 0 where it has none, as of players that all rest."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    if not gradients:  # torch's answer would always lie on the CPU
+        return next(network.parameters()).new_zeros(())
+    return nn.utils.get_total_norm(gradients)
 
 
 def spread(samples: Tensor) -> Tensor:

@@ -153,8 +153,9 @@ class Judge:
                 "slope_fake": quality.score_slope(discriminator, fakes),
             }
             if self.ruler.seen is not None:
+                sign = -1 if trainer.objective.is_energy else 1  # the lower an energy, the more real
                 with torch.no_grad():
-                    answers = discriminator(self.ruler.seen), discriminator(self.ruler.unseen)
+                    answers = [sign * discriminator(images) for images in (self.ruler.seen, self.ruler.unseen)]
                 numbers["membership_auc"] = quality.membership_auc(*answers)
         return numbers
 

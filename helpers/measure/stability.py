@@ -67,7 +67,7 @@ def equilibrium(history: History) -> dict[str, float]:
 
 
 def smooth(curve: np.ndarray, window: int = 5) -> np.ndarray:
-    """Centred moving average; near the ends it averages over what there is."""
+    """Centred moving average; near the ends it averages over what there is. A curve shorter than ``window`` stays."""
     weights = np.convolve(np.ones(len(curve)), np.ones(window), "same")
     return np.convolve(curve, np.ones(window), "same") / weights if len(curve) >= window else np.asarray(curve)
 
@@ -76,7 +76,10 @@ def oscillation(curve: np.ndarray, window: int = 5) -> float:
     """Standard deviation of what is left when the smoothed curve is taken off: jumps from epoch to epoch.
 
     The first ``window`` epochs are left out where there are twice as many: the fall at the start is no oscillation.
+    NaN for a curve shorter than ``window``, which cannot be smoothed.
     """
+    if len(curve) < window:
+        return np.nan
     rest = curve - smooth(curve, window)
     return float(np.std(rest[window:] if len(rest) >= 2 * window else rest))
 

@@ -57,7 +57,7 @@ def fit(trainer, profile: str = "auto", on_epoch=None, progress: bool = True) ->
 
     # About fifty checkpoints in all: writing one after every short epoch would take longer than training.
     history = trainer.fit(progress, after_epoch, checkpoint, every=max(trainer.settings.epochs // 50, 1))
-    if not said and history.status == "complete":
+    if checkpoint is not None and not said and history.status == "complete":
         print(f"{history.label}: all {len(history)} epochs were in {checkpoint}; delete that file to train anew.")
     return history
 

@@ -472,6 +472,14 @@ def test_what_a_shorter_run_would_have_said():
     assert "settles" in sheets.trends_sheet(comparison.tabulate(paper_s_own(500), 500), {"d_loss": "L_D"}).rows[0][1]
 
 
+def test_a_system_without_a_run_of_that_length_is_left_out():
+    runs = make_runs(["sngan", "psg_average"]) | {"gan": []}
+    assert set(comparison.tabulate(runs, 20).labels) == {"sngan", "psg_average"}
+    runs["sngan"] = [make_record("sngan", 0, epochs=10)]
+    (row,) = sheets.length_sheet(runs, (20,)).rows
+    assert row[:3] == [20, "—", "—"] and row[4] == "—" and row[3] != "—"
+
+
 def test_the_leader_of_a_measure_is_named_with_its_epoch():
     table = comparison.tabulate(make_runs(), 20)
     assert table.leader("fid") == "lowest mean at epoch 20: PSG-GAN, average"
@@ -563,6 +571,9 @@ def test_cost_is_judged_by_the_benchmark(tmp_path):
     assert claim.verdicts() == {"average": FAILS}
     assert claim.findings[0].effect == Interval(1.2, 5.9 / 5.1, 6.1 / 4.9, 9)
     assert claim.shown["benchmark on cpu"]["psg_average"].mean == 6
+    results.write_text(json.dumps({"cpu": {"measures": measures, "settings": {"rounds": 1}}}))
+    claim = next(c for c in claims.paper_claims(comparison.Table(1), None, results) if "computation" in c.text)
+    assert claim.verdicts() == {"average": NO_SEEDS}
     (claim,) = (c for c in claims.paper_claims(comparison.Table(1), None, tmp_path / "none") if "computation" in c.text)
     assert claim.verdicts() == {"average": NOT_MEASURED}
 

@@ -73,6 +73,12 @@ def test_one_seed_has_no_interval():
     assert str(inference.effect([], [2.0])) == "—"
 
 
+def test_an_interval_decides_only_what_it_excludes():
+    interval = Interval(2.0, 1.0, 3.0, 9)
+    assert [interval.p(border) for border in (0.9, 1.0, 2.5, 3.1)] == [0, 1, 1, 0]
+    assert Interval.of([2.0]).p(0) == Interval.of([]).p(0) == 1, "nothing is known"
+
+
 def test_holm_by_hand_and_in_any_order():
     # Smallest times 4, next times 3, and never below the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -102,6 +102,7 @@ def test_a_notebook_takes_from_it_what_it_shows():
         ("x, ring, gan, 0, 5, yes, theirs", "settings='theirs'; allowed: ours; all; pb01"),
         ("x, ring, gan, 0, 5, yes, ours all", "settings='ours all'; allowed: all alone, or several names"),
         ("x, ring, gan, 0, 5, yes, ", "settings=''; allowed: ours; all"),
+        ("x, ring, gan began, 0, 5, yes, ours pb01", "system='began'; allowed: with these settings gan, "),
     ],
 )
 def test_a_line_that_means_nothing_is_named(tmp_path, line, complaint):

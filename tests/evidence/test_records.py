@@ -16,7 +16,7 @@ import torch
 from tiny import assert_same, contents
 
 from helpers.data import ImageSet, catalogue
-from helpers.evidence import recorder, records
+from helpers.evidence import provenance, recorder, records
 from helpers.evidence.recorder import record_run
 from helpers.evidence.records import RecordError, load_runs, read_record
 from helpers.evidence.remeasure import remeasure
@@ -56,6 +56,11 @@ def test_a_record_says_what_it_is_and_how_to_repeat_it(tmp_path):
     assert set(read.final_quality()) >= {"modes_covered", "high_quality"}
     assert set(read.quality[4]) == {"mixture", "generator 1", "generator 2"}
     assert "seed 0: 4 epochs, complete" in read.describe()
+
+
+def test_a_copy_in_another_project_s_repository_has_not_its_revision(monkeypatch):
+    monkeypatch.setattr(provenance, "PROJECT", provenance.PROJECT / "helpers")
+    assert provenance.revision() == "unknown"
 
 
 def test_where_runs_come_from_fits_one_line(tmp_path):
@@ -127,7 +132,7 @@ def test_a_damaged_record_is_named_and_left_out(tmp_path, name, damage):
         path.write_bytes(content)
     else:
         path.write_bytes(b"<html>not found</html>")
-    with pytest.raises(RecordError, match="seed2"):
+    with pytest.raises(RecordError, match="seed2.*record it again"):
         read_record(folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -135,6 +140,16 @@ def test_a_damaged_record_is_named_and_left_out(tmp_path, name, damage):
     assert [r.seed for r in found] == [1]
     if (name, damage) != ("record.json", "missing"):  # then it is simply not recorded yet
         assert any("seed2" in str(w.message) for w in caught)
+
+
+@pytest.mark.parametrize("change", [{"quality": None}, {"provenance": None}, {"format": 2}])
+def test_a_record_that_is_whole_and_none_of_ours_is_named_with_a_remedy(tmp_path, change):
+    folder = make(tmp_path, epochs=1, seed=1)
+    body = json.loads((folder / "record.json").read_text()) | change
+    body = {name: value for name, value in body.items() if value is not None and name != "sha256"}
+    (folder / "record.json").write_bytes(records.seal(body))
+    with pytest.raises(RecordError, match=f"seed1 .*{next(iter(change))}.*; record it again"):
+        read_record(folder)
 
 
 def test_every_flipped_bit_is_noticed(tmp_path):
@@ -309,6 +324,15 @@ def test_what_the_discriminator_remembers_is_measured_without_disturbing_it(tmp_
         assert np.allclose(recorded.history[column], alone[column], rtol=1e-8, atol=0)
 
 
+def test_a_low_energy_of_training_images_is_remembering():
+    seen, unseen = torch.rand(2, 40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    trainer = make_trainer("ebgan", ImageSet("noise", seen, torch.arange(40)), batch_size=20)
+    trainer.discriminator.forward = lambda images: torch.cdist(images.flatten(1), seen.flatten(1)).amin(1)
+    of_few = judge.Judge.__new__(judge.Judge)
+    of_few.ruler = judge.Ruler(lambda samples: {}, 40, seen=seen, unseen=unseen)
+    assert of_few(trainer, whole_parts=False)["mixture"]["membership_auc"] == 1
+
+
 def test_a_run_that_pauses_after_each_epoch_ends_with_the_undisturbed_record(tmp_path):
     for done in range(1, 4):
         folder = make(tmp_path, every=1e9, pause=lambda: True)
@@ -385,6 +409,13 @@ def test_a_device_that_is_not_there_ends_the_command_before_training(tmp_path, c
     assert not any(tmp_path.iterdir())
 
 
+def test_a_specification_that_does_not_suit_a_system_ends_the_command_before_training(tmp_path, capsys):
+    arguments = ["--systems", "sngan", "ebgan", "--dataset", "ring", "--specification", "pb01", "--runs", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        recorder.main(arguments)
+    assert "--specification pb01 does not suit ebgan" in capsys.readouterr().err and not any(tmp_path.iterdir())
+
+
 def test_a_missing_torchmetrics_is_named_before_training(tmp_path, monkeypatch):
     """Colab has none; without this the run ended after its first epoch, when FID was asked for."""
     find = importlib.util.find_spec
@@ -394,13 +425,19 @@ def test_a_missing_torchmetrics_is_named_before_training(tmp_path, monkeypatch):
         record_run("gan", "mnist", 0, 1, tmp_path, progress=False)
 
 
-def test_a_measure_that_is_newer_than_the_record_can_be_added_from_its_weights(tmp_path, monkeypatch):
+def test_without_a_recorded_fid_nothing_is_measured_again(tmp_path):
+    with pytest.raises(RecordError, match="no FID was recorded.*nothing is added"):
+        remeasure(make(tmp_path, epochs=1))
+
+
+@pytest.mark.parametrize("system", ["psg_average", "gan_double_fakes", "cgan"])
+def test_a_measure_that_is_newer_than_the_record_can_be_added_from_its_weights(system, tmp_path, monkeypatch):
     pixels = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = ImageSet("mnist", pixels, torch.arange(40) % 10)
     for module in (catalogue, judge):
         monkeypatch.setattr(module, "load_images", lambda *_, **__: noise)
     monkeypatch.setattr(judge, "SAMPLES", 60)
-    folder = record_run("psg_average", "mnist", 0, 1, tmp_path, progress=False, batch_size=20)
+    folder = record_run(system, "mnist", 0, 1, tmp_path, progress=False, batch_size=20)
     path, whole = folder / "record.json", read_record(folder)
     body = json.loads(path.read_text())
     del body["sha256"], body["quality"]["1"]["mixture"]["fid_true_shares"]

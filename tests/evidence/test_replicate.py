@@ -169,6 +169,7 @@ class Place:
 
     def stop(self):
         self.stopped = True
+        return "all is kept"
 
     def close(self):
         self.closed = True
@@ -211,6 +212,39 @@ def test_an_interruption_brings_in_what_is_under_way(drive):
     with pytest.raises(KeyboardInterrupt):
         drive(place)
     assert place.stopped and place.closed and not place.busy and list(place.epochs.values()) == [1]
+
+
+def test_what_a_cluster_leaves_undone_has_not_failed(drive, tmp_path, capsys):
+    lock = FileLock(tmp_path / "lock")
+
+    class Left(Place):
+        def submit(self, run):
+            if run.seed == 1:
+                raise KeyboardInterrupt
+            lock.acquire()
+            future = Future()
+            future.add_done_callback(Future.set_running_or_notify_cancel)  # as Dask's do when they are cancelled
+            self.cluster._busy[future] = run, lock
+            return future
+
+        def stop(self):
+            return self.cluster.stop()
+
+    place = Left()
+    place.cluster = workers.Cluster.__new__(workers.Cluster)
+    place.cluster._busy = {}
+    with pytest.raises(KeyboardInterrupt):
+        drive(place)
+    said = capsys.readouterr().err
+    assert "stopping: what the cluster has under way is left undone" in said and "gave it up" not in said
+    assert not place.cluster._busy and not lock.is_locked
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_no_processes_are_refused(count, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        replicate.main(["--smoke", "--runs", str(tmp_path), "--processes", count])
+    assert f"--processes {count}; allowed: a whole number of at least 1" in capsys.readouterr().err
 
 
 # ---- a Dask cluster --------------------------------------------------------------------------------------------------

@@ -26,11 +26,11 @@ settings.load_profile("here")
 
 
 def refused(name, make):
-    """``make()`` has to raise a ValueError that begins with the argument and says what is allowed."""
+    """``make()`` has to raise a ValueError that names the argument first and says what is allowed."""
     with pytest.raises(ValueError) as caught:
         make()
     message = str(caught.value)
-    assert message.startswith(name) and "allowed: " in message, message
+    assert f", {name}" in f", {message}" and "allowed: " in message, message  # one of several where they disagree
     return message
 
 
@@ -126,8 +126,8 @@ OPTIONS = {
     (objectives.MGAN, "rate"): lambda value: value >= 0,
     (objectives.BEGAN, "gamma"): lambda value: 0 <= value <= 1,
     (objectives.BEGAN, "rate"): lambda value: value >= 0,
-    (objectives.LSGAN, "a"): lambda value: True,
-    (objectives.LSGAN, "b"): lambda value: True,
+    (objectives.LSGAN, "a"): lambda value: value < objectives.LSGAN.b,
+    (objectives.LSGAN, "b"): lambda value: value > objectives.LSGAN.a,
     (objectives.LSGAN, "c"): lambda value: True,
 }
 CHOICES = {

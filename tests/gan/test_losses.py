@@ -219,6 +219,15 @@ def test_algorithm_1_on_the_three_outcomes_of_the_paper():
     close(generators, [[0.0, 1.0, 0.5], [1.0, 0.0, 0.5]])
 
 
+def test_a_generator_that_is_there_twice_plays_if_one_of_its_places_does():
+    trainer = toy_trainer(PSG(rule="algorithm1", per="batch"))
+    twice = Trainer([*trainer.generators] * 2, trainer.discriminator, trainer.objective, trainer.images)
+    before = [weight.clone() for weight in twice.generators[0].parameters()]
+    seen = torch.zeros(20), torch.stack([torch.ones(20), torch.zeros(20)])  # its first place wins and rests
+    twice.generator_step(twice.generate(20), seen)
+    assert not any(map(torch.equal, before, twice.generators[0].parameters()))
+
+
 @pytest.mark.parametrize("objective", [PSG(), PSG(fakes="sum"), GAN(), LSGAN(), WGAN(), EBGAN(), BEGAN(), Hinge()])
 def test_generators_minimise_their_average_loss(objective):
     discriminator, generators = objective.weights(REAL, FAKE)

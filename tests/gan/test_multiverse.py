@@ -15,7 +15,7 @@ from helpers.gan import multiverse
 from helpers.gan.multiverse import CHOICES, RATES, SPECIFICATIONS, Specification
 from helpers.gan.networks import Discriminator
 from helpers.gan.settings import Settings
-from helpers.gan.systems import make_trainer
+from helpers.gan.systems import allowed_systems, make_trainer
 
 NOISE = torch.rand(120, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
 IMAGES = ImageSet("noise", NOISE, torch.arange(120) % 10)
@@ -60,6 +60,13 @@ def test_a_specification_reaches_networks_and_settings(name):
     dropouts = [layer for layer in trainer.discriminator.layers if isinstance(layer, nn.Dropout)]
     assert [layer.p for layer in dropouts] == [0.3, 0.3]
     assert trainer.fit(progress=False).status == "complete"
+
+
+@pytest.mark.parametrize("name", ["ebgan", "began", "conv_sn"])
+def test_a_discriminator_without_these_options_is_named(name):
+    with pytest.raises(ValueError, match=f"system='{name}'; allowed: 'gan', .*'wgan_gp'$"):
+        make_trainer(name, IMAGES, SPECIFICATIONS["pb01"])
+    assert name in allowed_systems(RATES["rate_fifth"]) and name in allowed_systems()
 
 
 def test_unit_pixels_are_the_same_pixels_on_another_scale():

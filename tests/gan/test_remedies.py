@@ -124,6 +124,15 @@ def test_the_head_is_trained_and_shares_all_but_its_last_layer():
     assert not torch.equal(before, trainer.discriminator.source_head.parametrizations.weight.original)
 
 
+def test_the_head_sees_what_the_discriminator_sees():
+    torch.manual_seed(0)
+    signed, unit = Discriminator(sources=2), Discriminator(sources=2, unit_pixels=True)
+    unit.load_state_dict(signed.state_dict())
+    assert torch.allclose(unit.tell_apart(NOISE), signed.tell_apart((NOISE + 1) / 2))
+    conditional, zeros = Discriminator(sources=2, classes=3), torch.zeros(len(NOISE), dtype=torch.int64)
+    assert not torch.equal(conditional.tell_apart(NOISE, zeros), conditional.tell_apart(NOISE, zeros + 1))
+
+
 def test_learned_shares_follow_the_slope_of_the_mixture_s_loss():
     objective, real, fake = MGAN(rate=0.3), draw(8), draw(3, 8, seed=2)
     objective.discriminator_losses(real, fake), setattr(objective, "_told_apart", torch.tensor(0.0))

@@ -6,6 +6,7 @@ import random
 import warnings
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import tiny
@@ -395,6 +396,19 @@ def test_every_flipped_bit_is_noticed(whole, tmp_path):
         (tmp_path / "run").write_bytes(content)
         with pytest.raises(CheckpointError):
             load_checkpoint(tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_no_damaged_one(whole, tmp_path, monkeypatch):
+    read = Path.read_bytes
+
+    def read_and_replace(path):
+        content = read(path)
+        path.write_bytes(b"another")
+        return content
+
+    (tmp_path / "run").write_bytes(whole)
+    monkeypatch.setattr(Path, "read_bytes", read_and_replace)
+    assert load_checkpoint(tmp_path / "run")["history"]["columns"]["epoch"] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from helpers.gan import objectives, systems
 from helpers.gan.history import History
 from helpers.gan.networks import AutoEncoder, Discriminator, Generator
 from helpers.gan.training import Settings, Trainer, train
-from helpers.gan.watch import discriminator_measures
+from helpers.gan.watch import discriminator_measures, grad_norm
 
 RING = data.ring_of_gaussians(count=500)
 STEP_COLUMNS = {"epoch", "d_loss", "g_loss", "g1_loss", "real_score", "fake_score", "pick_accuracy"}
@@ -208,6 +208,11 @@ def test_measures_on_scores_that_are_known():
     assert measures["accuracy_fake"].item() == 3 / 8  # -2, -1 and 0 of eight are not above 0
     assert measures["real_score"].item() == pytest.approx(0.175)
     assert measures["d_real"].item() == pytest.approx(real[:, 0].sigmoid().mean().item())
+
+
+def test_players_that_all_rest_have_a_gradient_of_0_on_their_own_device():
+    assert grad_norm(nn.Linear(2, 1)) == 0
+    assert grad_norm(nn.Linear(2, 1, device="meta")).device.type == "meta"
 
 
 def test_low_energy_wins_the_pick():

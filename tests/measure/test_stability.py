@@ -82,6 +82,11 @@ def test_oscillation_sees_jumps_and_not_the_trend():
     assert stability.oscillation(trend + 2 * jumps) == pytest.approx(2 * stability.oscillation(trend + jumps), rel=0.1)
 
 
+def test_oscillation_of_a_curve_too_short_to_be_smoothed_is_unknown():
+    assert np.isnan(stability.oscillation(np.array([1.0, 5, 1, 5])))
+    assert stability.oscillation(np.array([1.0, 5, 1, 5, 1])) > 1
+
+
 def test_convergence_epoch_of_a_step_and_of_a_slope():
     step = np.where(np.arange(1, 101) < 40, 5.0, 1.0)
     assert stability.convergence_epoch(step, window=1) == 40

@@ -122,6 +122,13 @@ def test_what_a_callback_collects_is_whole(kept, capsys):
     assert "Nothing is kept until the cell has ended." in capsys.readouterr().out and not any(kept.iterdir())
 
 
+def test_a_training_that_is_complete_names_no_file_that_is_not_there(kept, capsys):
+    trainer = tiny.make()
+    trainer.fit(progress=False)
+    session.fit(trainer, "full", on_epoch=lambda trainer: None, progress=False)
+    assert capsys.readouterr().out == ""
+
+
 def test_durations_in_words():
     assert [session.in_words(s) for s in (0.4, 40, 720, 12_600)] == ["0 s", "40 s", "12 min", "3.5 h"]
 

@@ -499,3 +499,5 @@ def test_great_circle_keeps_length_and_meets_both_ends():
     torch.testing.assert_close(scrubbers.great_circle(start, end, 1.0), end)
     a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     torch.testing.assert_close(scrubbers.great_circle(a, b, 1 / 3), torch.tensor([[3**0.5 / 2, 0.5]]))
+    torch.testing.assert_close(scrubbers.great_circle(start, start, 0.5), start)
+    torch.testing.assert_close(scrubbers.great_circle(start, 3 * start, 0.5), 2 * start)

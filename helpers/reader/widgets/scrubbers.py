@@ -145,9 +145,14 @@ def latent_walk(generators: dict, alt: str, seed: int = 0, count: int = 7) -> Pa
 
 
 def great_circle(start: torch.Tensor, end: torch.Tensor, position: float) -> torch.Tensor:
-    """Points at a share of the way along the great circles between the rows of two tensors, (N, latent_dim)."""
-    angle = torch.acos(torch.nn.functional.cosine_similarity(start, end, dim=1))[:, None]
-    return (torch.sin((1 - position) * angle) * start + torch.sin(position * angle) * end) / torch.sin(angle)
+    """Points at a share of the way along the great circles between the rows of two tensors, (N, latent_dim).
+
+    Rows that point the same way are joined by a straight line. They must not be opposite, where no way is the shortest.
+    """
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1)[:, None].clamp(-1, 1)  # rounding leads above 1
+    angle = torch.acos(cosine)
+    moved = (torch.sin((1 - position) * angle) * start + torch.sin(position * angle) * end) / torch.sin(angle)
+    return torch.where(angle > 0, moved, torch.lerp(start, end, position))
 
 
 def loss_title(history, row: int) -> str:
