@@ -1,6 +1,7 @@
 """Ground: which device to compute on, and what a computation shares with the process around it: numbers, precision."""
 
 import warnings
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 
 import torch
@@ -25,6 +26,14 @@ def pick_device(device: str = "auto"):
         return _tried(device)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device={device!r} cannot be used here; allowed: 'auto', 'cpu', 'cuda', 'mps'") from error
+
+
+def device_option(name: str) -> str:
+    """A device for argparse's ``type``: one that cannot be used ends the command before anything is loaded."""
+    try:
+        return str(pick_device(name))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def _tried(device) -> torch.device:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from helpers.data.catalogue import CATALOGUE, load_dataset
-from helpers.device import full_float32, pick_device
+from helpers.device import device_option, full_float32, pick_device
 from helpers.evidence.provenance import describe_environment
 from helpers.evidence.records import FORMAT, RUNS, RecordError, digest, read_record, run_folder, seal
 from helpers.files import write_atomically
@@ -260,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="mnist", choices=CATALOGUE)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps (default: cpu)")
+    parser.add_argument("--device", type=device_option, default="cpu", help="auto, cpu, cuda or mps (default: cpu)")
     parser.add_argument("--threads", type=int, default=1, help="part of what a CPU run's last digits depend on")
     parser.add_argument("--no-weights", action="store_true", help="do not keep the generators of seed 0")
     parser.add_argument("--floor", action="store_true", help="measure real images of the data set, and train nothing")
@@ -276,12 +276,6 @@ def main(arguments: list[str] | None = None) -> None:
             f"--specification {chosen.specification} does not suit {', '.join(sorted(unsuited))}; leave it out"
         )
     torch.set_num_threads(chosen.threads)
-    try:
-        chosen.device = str(
-            pick_device(chosen.device)
-        )  # one that is not there ends the command before anything is loaded
-    except ValueError as error:
-        parser.error(str(error))
     if chosen.floor:
         try:
             print(f"written: {record_floor(chosen.dataset, chosen.runs, chosen.device)}")

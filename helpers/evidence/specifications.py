@@ -14,6 +14,8 @@ from helpers.evidence.inference import LEVEL, Effect, holm
 from helpers.evidence.records import RUNS, specification_folder
 from helpers.gan.multiverse import CHOICES, EPOCHS, ROWS, SPECIFICATIONS, SYSTEMS
 
+COMPARED = ("psg_average", "sngan")  # what every reading needs; the GAN stands beside them
+
 # The claims that are read off each specification: words -> whether an outcome agrees.
 READINGS = {
     "better digits (FID below SNGAN's)": lambda outcome: outcome.fid_ratio < 1,
@@ -50,9 +52,7 @@ def read_outcomes(runs: Path = RUNS) -> list[Outcome]:
     The centre is what all other runs have: it is read off those, as they stood after as many epochs.
     """
     tables = {name: _read_table(name, runs) for name in SPECIFICATIONS}
-    found = [
-        _outcome(name, table) for name, table in tables.items() if table.seeds("psg_average") and table.seeds("sngan")
-    ]
+    found = [_outcome(name, table) for name, table in tables.items() if all(map(table.seeds, COMPARED))]
     return sorted(found, key=lambda outcome: outcome.fid_ratio)
 
 
@@ -81,7 +81,7 @@ def _outcome(name: str, table: Table) -> Outcome:
         1 - mean("psg_average", "gap_halved") / mean("sngan", "gap_halved"),
         mean("psg_average", "pick_accuracy"),
         _fids(table),
-        min(len(table.seeds(system)) for system in ("psg_average", "sngan")),
+        min(len(table.seeds(system)) for system in COMPARED),
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers.data.images import load_images
-from helpers.device import pick_device, seeded
+from helpers.device import device_option, seeded
 from helpers.files import PROJECT, write_atomically
 
 WEIGHTS_FOLDER = PROJECT / "data"
@@ -145,13 +145,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_option, default="cpu")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="where the weights are written")
     chosen = parser.parse_args(arguments)
-    try:
-        chosen.device = str(pick_device(chosen.device))
-    except ValueError as error:
-        parser.error(str(error))
 
     train = load_images(chosen.dataset, train=True, device=chosen.device)
     test = load_images(chosen.dataset, train=False, device=chosen.device)

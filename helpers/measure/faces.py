@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d, interpolate
 
 from helpers.data.faces import HELD_OUT, load_faces_split
 from helpers.data.images import to_unit_range
-from helpers.device import pick_device, seeded
+from helpers.device import device_option, seeded
 from helpers.gan.conv_networks import ConvGenerator
 from helpers.measure import quality
 from helpers.measure.digits import WEIGHTS_FOLDER, load_weights, save_weights
@@ -142,13 +142,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.measure.faces", description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_option, default="cpu")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="where the weights are written")
     chosen = parser.parse_args(arguments)
-    try:
-        chosen.device = str(pick_device(chosen.device))
-    except ValueError as error:
-        parser.error(str(error))
     faces = load_faces_split(SIDE, device=chosen.device)
     chosen.folder.mkdir(parents=True, exist_ok=True)  # one that cannot be made shows now, not after the training
     started = time.perf_counter()
